@@ -1,0 +1,652 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The arena.
+ *
+ * An arena bumps a cursor up through its current segment. Invariants, true between any two calls:
+ *
+ *   - cursor and limit are multiples of 16; current->start <= cursor <= limit <= current->end, and
+ *     everything below limit is committed.
+ *   - `newest` heads the chain of segments in use, newest first, ending with `first`; `current` is one
+ *     of them. A block too large for the growth sequence gets a segment of its own, which joins the
+ *     chain but does not become current: the room left in the current segment stays in use, and
+ *     one large block does not inflate all that follow.
+ *   - a byte at or past max(touched, base + known_zero_from) of a segment and not below the cursor (for
+ *     the current one) or top (for others) reads as zero. zalloc relies on it; whoever lowers a
+ *     cursor or writes past it raises `touched`.
+ *
+ * Growth in place comes before spilling: a backing that commits on demand (reserved) has one extent,
+ * contiguous, whose limit follows what is committed. Spill segments double from the size of the current
+ * one up to SPILL_MAX, so that n bytes take O(log n) extents and waste at most half of what they use.
+ *
+ * Retired segments become spares, up to max_spare committed bytes, largest first since the newest are the
+ * largest; the next unit of work that spills finds them and asks the backing for nothing.
+ */
+#define _GNU_SOURCE
+#include "arena_private.h"
+
+#include "backing_private.h"
+#include "configs.h"
+#include "misuse_private.h"
+
+enum {
+    SEGMENT_ALIGN = 64,   /* of extents: blocks of an empty arena start on a cache line */
+    SMALLEST_USEFUL = 64, /* usable bytes a default-sized arena accepts */
+};
+#define SEGMENT_HEADER ((sizeof(struct segment) + 63) & ~(size_t)63)
+#define ARENA_HEADER ((sizeof(struct arena) + 63) & ~(size_t)63)
+#define SPILL_MIN ((size_t)4096)
+#define SPILL_MAX ((size_t)4 << 20) /* bytes; beyond it doubling saves few calls and wastes much memory */
+
+struct cleanup {
+    void (*fn)(void *data);
+    void *data;
+    struct cleanup *next;
+};
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static void *no_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+static void totals_add(struct arena *a, size_t reserved, size_t committed)
+{
+    /* Subtraction is addition of the negative: unsigned, modular. Pairs with the loads of bp_pool_stats. */
+    if (a->totals != NULL) {
+        atomic_fetch_add_explicit(&a->totals->reserved, reserved, memory_order_relaxed);
+        atomic_fetch_add_explicit(&a->totals->committed, committed, memory_order_relaxed);
+    }
+}
+
+static void footprint_add(struct arena *a, size_t reserved, size_t committed)
+{
+    a->footprint += committed;
+    if (a->totals != NULL)
+        a->flags |= ARENA_RESIZED;
+    totals_add(a, reserved, committed);
+}
+
+/* ---- segments ---- */
+
+static char *segment_limit(const struct segment *s)
+{
+    char *committed = (char *)s->extent.base + (s->extent.committed & ~(size_t)(BP_ALIGNMENT - 1));
+
+    return committed < s->end ? committed : s->end;
+}
+
+/* `header` bytes at the base belong to the segment's holder and are not zero. */
+static void segment_init(struct segment *s, const struct bp_extent *extent, size_t header)
+{
+    char *base = extent->base;
+
+    s->extent = *extent;
+    if (s->extent.known_zero_from < header)
+        s->extent.known_zero_from = header;
+    s->start = base + header;
+    s->end = base + (extent->size & ~(size_t)(BP_ALIGNMENT - 1));
+    s->touched = s->top = s->resident = s->start;
+    s->older = NULL;
+}
+
+static int segment_commit(struct arena *a, struct segment *s, const char *upto)
+{
+    size_t before = s->extent.committed;
+    int rc = backing_commit(a->backing, &s->extent, (size_t)(upto - (char *)s->extent.base));
+
+    if (rc == 0 && s->extent.committed != before)
+        footprint_add(a, 0, s->extent.committed - before);
+    return rc;
+}
+
+int arena_commit(struct arena *a, char *upto)
+{
+    int rc = segment_commit(a, a->current, upto);
+
+    if (rc == 0)
+        a->pub.limit = segment_limit(a->current);
+    return rc;
+}
+
+static struct segment *segment_acquire(struct arena *a, size_t min, size_t preferred)
+{
+    struct bp_extent extent;
+    struct segment *s;
+
+    if (min > PTRDIFF_MAX - SEGMENT_HEADER)
+        return NULL;
+    if (backing_acquire(a->backing, min + SEGMENT_HEADER, preferred + SEGMENT_HEADER, SEGMENT_ALIGN, &extent) != 0)
+        return NULL;
+    if (backing_commit(a->backing, &extent, SEGMENT_HEADER) != 0) {
+        backing_dispose(a->backing, &extent);
+        return NULL;
+    }
+    s = extent.base;
+    segment_init(s, &extent, SEGMENT_HEADER);
+    footprint_add(a, extent.size, extent.committed);
+    if (a->totals != NULL)
+        atomic_fetch_add_explicit(&a->totals->spills, 1, memory_order_relaxed); /* pairs with bp_pool_stats */
+    return s;
+}
+
+static void segment_wipe(struct segment *s)
+{
+    size_t offset = (size_t)(s->start - (char *)s->extent.base);
+
+    explicit_bzero(s->start, (size_t)(s->touched - s->start));
+    /* The wiped part reads as zero now; it joins what is known zero behind it, if anything is. */
+    if (s->extent.known_zero_from <= (size_t)(s->touched - (char *)s->extent.base))
+        s->extent.known_zero_from = offset;
+    if (s->touched > s->resident)
+        s->resident = s->touched;
+    s->touched = s->start;
+}
+
+static void segment_dispose(struct arena *a, struct segment *s)
+{
+    struct bp_extent extent = s->extent; /* `s` lies in it */
+
+    footprint_add(a, 0 - extent.size, 0 - extent.committed);
+    backing_dispose(a->backing, &extent);
+}
+
+/* Takes the segments newer than `keep` out of the chain; the cursor is no longer in any of them. */
+static void retire_segments(struct arena *a, struct segment *keep)
+{
+    while (a->newest != keep) {
+        struct segment *s = a->newest;
+
+        a->newest = s->older;
+        if (s->top > s->touched)
+            s->touched = s->top;
+        if ((a->flags & ARENA_WIPE) != 0)
+            segment_wipe(s);
+        if (s->extent.committed <= a->max_spare && a->spare_bytes <= a->max_spare - s->extent.committed) {
+            a->spare_bytes += s->extent.committed;
+            s->older = a->spare;
+            a->spare = s;
+        } else {
+            segment_dispose(a, s);
+        }
+    }
+}
+
+void arena_drop_spares(struct arena *a)
+{
+    while (a->spare != NULL) {
+        struct segment *s = a->spare;
+
+        a->spare = s->older;
+        segment_dispose(a, s);
+    }
+    a->spare_bytes = 0;
+}
+
+/* The smallest spare with room for `need` usable bytes, taken out of the list; NULL if none. */
+static struct segment *spare_take(struct arena *a, size_t need)
+{
+    struct segment **best = NULL;
+    struct segment *s;
+
+    for (struct segment **link = &a->spare; *link != NULL; link = &(*link)->older)
+        if ((size_t)((*link)->end - (*link)->start) >= need &&
+            (best == NULL || (*link)->end - (*link)->start < (*best)->end - (*best)->start))
+            best = link;
+    if (best == NULL)
+        return NULL;
+    s = *best;
+    *best = s->older;
+    a->spare_bytes -= s->extent.committed;
+    return s;
+}
+
+/* Allocates from a further segment. */
+static void *spill(struct arena *a, size_t size, size_t align)
+{
+    size_t current_size = (size_t)(a->current->end - a->current->start);
+    size_t first_size = (size_t)(a->first.end - a->first.start);
+    size_t growth, need = round_up_16(size);
+    struct segment *s;
+    char *p;
+
+    if (align > BP_ALIGNMENT) {
+        if (align > PTRDIFF_MAX || need > PTRDIFF_MAX - align)
+            return no_memory();
+        need += align;
+    }
+    if (need == 0)
+        need = BP_ALIGNMENT;
+    growth = min_size(current_size, SIZE_MAX / 2) * 2;
+    growth = min_size(growth, first_size > SPILL_MAX ? first_size : SPILL_MAX);
+    growth = growth > SPILL_MIN ? growth : SPILL_MIN;
+
+    s = spare_take(a, need);
+    if (s == NULL)
+        s = need > growth / 2 ? segment_acquire(a, need, need) : segment_acquire(a, need, growth);
+    if (s == NULL)
+        return no_memory();
+    p = s->start + ((size_t)(0 - (uintptr_t)s->start) & (align - 1));
+    if (segment_commit(a, s, p + round_up_16(size)) != 0) {
+        segment_dispose(a, s);
+        return no_memory();
+    }
+
+    s->older = a->newest;
+    a->newest = s;
+    a->flags |= ARENA_SPILLED;
+    s->top = p + round_up_16(size);
+    if (need > (size_t)(s->end - s->start) / 2) {
+        a->earlier += (size_t)(s->top - s->start);
+        return p;
+    }
+    a->earlier = arena_used(a);
+    a->current->top = a->pub.cursor;
+    a->current = s;
+    a->floor = s->start;
+    a->pub.cursor = s->top;
+    a->pub.limit = segment_limit(s);
+    return p;
+}
+
+void *bp_arena_alloc_slow(bp_arena *pub, size_t size, size_t align)
+{
+    struct arena *a = arena_of(pub);
+    char *end = a->current->end;
+    size_t pad = (size_t)(0 - (uintptr_t)pub->cursor) & (align - 1);
+    size_t room = (size_t)(end - pub->cursor);
+
+    if (size > PTRDIFF_MAX - BP_ALIGNMENT)
+        return no_memory();
+    if (pad <= room && size <= room - pad) {
+        char *p = pub->cursor + pad;
+
+        if (arena_commit(a, p + round_up_16(size)) != 0)
+            return no_memory();
+        pub->cursor = p + round_up_16(size);
+        return p;
+    }
+    if ((a->flags & ARENA_FIXED) != 0)
+        return no_memory();
+    return spill(a, size, align);
+}
+
+/* ---- life ---- */
+
+int arena_config_check(const struct bp_arena_config *config)
+{
+    if (config->size == 0 || config->size > PTRDIFF_MAX)
+        return EINVAL;
+    if (config->policy != BP_ARENA_SPILL && config->policy != BP_ARENA_FIXED)
+        return EINVAL;
+    return 0;
+}
+
+/* The extent of an arena whose first `header` bytes are not for blocks. */
+static int first_extent(bp_backing *backing, const struct bp_arena_config *config, size_t header,
+                        struct bp_extent *extent)
+{
+    size_t preferred, min;
+
+    if (config->size > PTRDIFF_MAX - BP_ALIGNMENT - header)
+        return ENOMEM;
+    preferred = header + round_up_16(config->size);
+    min = config->size == BP_ARENA_SIZE_DEFAULT ? header + SMALLEST_USEFUL : preferred;
+    return backing_acquire(backing, min, preferred, SEGMENT_ALIGN, extent);
+}
+
+static void arena_init(struct arena *a, bp_backing *backing, const struct bp_arena_config *config, size_t header,
+                       const struct bp_extent *extent, struct arena_totals *totals)
+{
+    a->backing = backing;
+    a->totals = totals;
+    a->max_spare = config->max_spare;
+    segment_init(&a->first, extent, header);
+    if (config->policy == BP_ARENA_FIXED) {
+        size_t size = round_up_16(config->size);
+
+        a->flags |= ARENA_FIXED;
+        if ((size_t)(a->first.end - a->first.start) > size)
+            a->first.end = a->first.start + size;
+    }
+    a->current = a->newest = &a->first;
+    a->floor = a->pub.cursor = a->first.start;
+    a->pub.limit = segment_limit(&a->first);
+    if (a->pub.limit < a->pub.cursor) /* less than the header is committed, or just that */
+        a->pub.limit = a->pub.cursor;
+    a->footprint = extent->committed;
+    totals_add(a, extent->size, extent->committed);
+}
+
+int arena_open(struct arena *a, bp_backing *backing, const struct bp_arena_config *config,
+               struct arena_totals *totals)
+{
+    struct bp_extent extent;
+    int rc = first_extent(backing, config, 0, &extent);
+
+    if (rc == 0)
+        arena_init(a, backing, config, 0, &extent, totals);
+    return rc;
+}
+
+void arena_close(struct arena *a)
+{
+    struct bp_extent extent;
+
+    arena_drop_spares(a);
+    a->max_spare = 0;
+    retire_segments(a, &a->first);
+    totals_add(a, 0 - a->first.extent.size, 0 - a->first.extent.committed);
+    extent = a->first.extent; /* the arena may lie in it */
+    backing_dispose(a->backing, &extent);
+}
+
+int bp_arena_create(bp_backing *backing, const struct bp_arena_config *config, bp_arena **out)
+{
+    struct bp_arena_config c = BP_ARENA_CONFIG_INIT;
+    struct bp_extent extent;
+    struct arena *a;
+    int rc;
+
+    if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0 || arena_config_check(&c) != 0)
+        return EINVAL;
+    if (backing == NULL)
+        backing = bp_backing_malloc();
+    rc = first_extent(backing, &c, ARENA_HEADER, &extent);
+    if (rc != 0)
+        return rc;
+    rc = backing_commit(backing, &extent, ARENA_HEADER);
+    if (rc != 0) {
+        backing_dispose(backing, &extent);
+        return rc;
+    }
+    a = extent.base;
+    memset(a, 0, sizeof *a);
+    arena_init(a, backing, &c, ARENA_HEADER, &extent, NULL);
+    *out = &a->pub;
+    return 0;
+}
+
+/* ---- cleanups ---- */
+
+int arena_check_not_busy(struct arena *a, const bp_pool *pool, const char *call)
+{
+    if ((a->flags & ARENA_IN_CLEANUP) == 0)
+        return 0;
+    return misuse_report(BP_MISUSE_BUSY_ARENA, pool, &a->pub, "%s of arena %p from inside its own cleanup", call,
+                         (void *)a);
+}
+
+/* Runs the cleanups registered after `until`, newest first. */
+static void run_cleanups(struct arena *a, const struct cleanup *until)
+{
+    a->flags |= ARENA_IN_CLEANUP;
+    while (a->cleanups != until) {
+        struct cleanup *c = a->cleanups;
+
+        a->cleanups = c->next; /* first: it must not run again, whatever it does */
+        c->fn(c->data);
+    }
+    a->flags &= ~(uint32_t)ARENA_IN_CLEANUP;
+    if (a->cleanups == NULL)
+        a->flags &= ~(uint32_t)ARENA_CLEANUPS;
+}
+
+int bp_arena_on_reset(bp_arena *pub, void (*fn)(void *data), void *data)
+{
+    struct arena *a = arena_of(pub);
+    struct cleanup *c;
+
+    if (fn == NULL)
+        return EINVAL;
+    if ((a->flags & ARENA_IN_CLEANUP) != 0)
+        return EBUSY;
+    c = bp_arena_alloc(pub, sizeof *c);
+    if (c == NULL)
+        return ENOMEM;
+    *c = (struct cleanup){ fn, data, a->cleanups };
+    a->cleanups = c;
+    a->flags |= ARENA_CLEANUPS;
+    return 0;
+}
+
+/* ---- reset, marks, destroy ---- */
+
+void arena_raise_peak(struct arena *a)
+{
+    size_t used = arena_used(a);
+
+    arena_note_touched(a);
+    if (used <= a->peak)
+        return;
+    a->peak = used;
+    if (a->totals != NULL) {
+        size_t seen = atomic_load_explicit(&a->totals->high_water, memory_order_relaxed);
+
+        /* A maximum over threads; pairs with itself and with the load of bp_pool_stats. */
+        while (seen < used && !atomic_compare_exchange_weak_explicit(&a->totals->high_water, &seen, used,
+                                                                     memory_order_relaxed, memory_order_relaxed))
+            ;
+    }
+}
+
+void arena_reset_slow(struct arena *a)
+{
+    if ((a->flags & ARENA_CLEANUPS) != 0)
+        run_cleanups(a, NULL);
+    arena_raise_peak(a);
+    if ((a->flags & ARENA_SPILLED) != 0) {
+        a->current->top = a->pub.cursor;
+        retire_segments(a, &a->first);
+        if (a->first.top > a->first.touched)
+            a->first.touched = a->first.top;
+        a->current = &a->first;
+        a->pub.limit = segment_limit(&a->first);
+        a->earlier = 0;
+    }
+    if ((a->flags & ARENA_MARKED) != 0)
+        a->epoch++;
+    a->pub.cursor = a->first.start;
+    a->flags &= ~(uint32_t)(ARENA_SPILLED | ARENA_MARKED);
+}
+
+void bp_arena_reset(bp_arena *pub)
+{
+    struct arena *a = arena_of(pub);
+
+    if (arena_check_not_busy(a, NULL, "reset") == 0)
+        arena_reset(a);
+}
+
+int bp_arena_destroy(bp_arena *pub)
+{
+    struct arena *a = arena_of(pub);
+
+    if (a == NULL)
+        return 0;
+    if (a->totals != NULL)
+        return misuse_report(BP_MISUSE_POOL_ARENA, NULL, pub, "arena %p belongs to a pool: give it back instead",
+                             (void *)a);
+    if (arena_check_not_busy(a, NULL, "destroy") != 0)
+        return EBUSY;
+    arena_reset(a);
+    arena_close(a);
+    return 0;
+}
+
+bp_mark bp_arena_mark(bp_arena *pub)
+{
+    struct arena *a = arena_of(pub);
+
+    a->flags |= ARENA_MARKED;
+    a->floor = pub->cursor;
+    return (bp_mark){ pub->cursor, a->current, a->newest, a->cleanups, a->earlier, a->epoch };
+}
+
+static bool mark_is_alive(const struct arena *a, const bp_mark *mark)
+{
+    bool segment_found = false, newest_found = false;
+
+    if (mark->epoch != a->epoch || (a->flags & ARENA_MARKED) == 0)
+        return false;
+    for (const struct segment *s = a->newest; s != NULL; s = s->older) {
+        newest_found |= s == mark->newest;
+        if (s == mark->segment) {
+            const char *top = s == a->current ? a->pub.cursor : s->top;
+
+            segment_found = mark->cursor >= s->start && mark->cursor <= top;
+        }
+    }
+    return segment_found && newest_found;
+}
+
+int bp_arena_rewind(bp_arena *pub, bp_mark mark)
+{
+    struct arena *a = arena_of(pub);
+
+    if (arena_check_not_busy(a, NULL, "rewind") != 0)
+        return EBUSY;
+    if (!mark_is_alive(a, &mark))
+        return misuse_report(BP_MISUSE_DEAD_MARK, NULL, pub,
+                             "arena %p rewound to a mark that is dead: reset, or rewound past, since", (void *)a);
+    if (a->cleanups != mark.cleanup)
+        run_cleanups(a, mark.cleanup);
+    arena_raise_peak(a);
+    if (a->newest != mark.newest) {
+        a->current->top = pub->cursor;
+        retire_segments(a, mark.newest);
+    }
+    if (a->current != mark.segment) {
+        a->current = mark.segment;
+        if (a->current->top > a->current->touched)
+            a->current->touched = a->current->top;
+        pub->limit = segment_limit(a->current);
+    }
+    pub->cursor = mark.cursor;
+    a->floor = mark.cursor;
+    a->earlier = mark.earlier;
+    if (a->newest == &a->first)
+        a->flags &= ~(uint32_t)ARENA_SPILLED;
+    return 0;
+}
+
+void bp_arena_scope_end(struct bp_arena_scope_guard *guard)
+{
+    if (guard->arena != NULL)
+        (void)bp_arena_rewind(guard->arena, guard->mark);
+}
+
+/* ---- idle arenas ---- */
+
+void arena_wipe(struct arena *a)
+{
+    segment_wipe(&a->first);
+}
+
+static char *dirty_end(const struct segment *s)
+{
+    return s->resident > s->touched ? s->resident : s->touched;
+}
+
+static bool segment_can_release(const struct arena *a, const struct segment *s)
+{
+    return s->extent.page != 0 && BACKING_HAS(a->backing->ops, release);
+}
+
+bool arena_is_dirty(const struct arena *a)
+{
+    return a->spare != NULL || (dirty_end(&a->first) > a->first.start && segment_can_release(a, &a->first));
+}
+
+int arena_release(struct arena *a, size_t *bytes)
+{
+    struct segment *s = &a->first;
+    char *base = s->extent.base;
+    size_t from = (size_t)(s->start - base);
+    size_t to = (size_t)(dirty_end(s) - base);
+    size_t zero_from = (size_t)(segment_zero_frontier(s) - base);
+    size_t released;
+    int rc;
+
+    *bytes = a->spare_bytes;
+    arena_drop_spares(a);
+    if (to <= from || !segment_can_release(a, s))
+        return 0;
+    /* The rest of the last page was never written, so it goes too: the end is rounded by address, for
+     * the base need not be a multiple of a large page. */
+    to += (size_t)(0 - ((uintptr_t)base + to)) & (s->extent.page - 1);
+    to = min_size(to, s->extent.committed);
+    s->extent.known_zero_from = zero_from;
+    rc = backing_release(a->backing, &s->extent, from, to - from, &released);
+    if (rc != 0)
+        return rc;
+    *bytes += released;
+    s->touched = s->resident = s->start;
+    return 0;
+}
+
+int arena_prefault(struct arena *a, size_t bytes)
+{
+    struct segment *s = &a->first;
+    size_t from = (size_t)(s->start - (char *)s->extent.base);
+    int rc;
+
+    bytes = min_size(bytes, (size_t)(s->end - s->start));
+    if (bytes == 0)
+        return 0;
+    rc = arena_commit(a, s->start + bytes);
+    if (rc == 0)
+        rc = backing_populate(a->backing, &s->extent, from, bytes);
+    if (rc == 0 && s->start + bytes > s->resident)
+        s->resident = s->start + round_up_16(bytes);
+    return rc;
+}
+
+/* ---- facts ---- */
+
+size_t bp_arena_used(const bp_arena *pub)
+{
+    return arena_used(arena_of_const(pub));
+}
+
+size_t bp_arena_capacity(const bp_arena *pub)
+{
+    const struct arena *a = arena_of_const(pub);
+    size_t sum = 0;
+
+    for (const struct segment *s = a->newest; s != NULL; s = s->older)
+        sum += (size_t)(s->end - s->start);
+    for (const struct segment *s = a->spare; s != NULL; s = s->older)
+        sum += (size_t)(s->end - s->start);
+    return sum;
+}
+
+size_t bp_arena_remaining(const bp_arena *pub)
+{
+    const struct arena *a = arena_of_const(pub);
+
+    return (size_t)(a->current->end - pub->cursor);
+}
+
+size_t bp_arena_high_water(const bp_arena *pub)
+{
+    const struct arena *a = arena_of_const(pub);
+    size_t used = arena_used(a);
+
+    return used > a->peak ? used : a->peak;
+}
+
+bool bp_arena_owns(const bp_arena *pub, const void *p)
+{
+    const struct arena *a = arena_of_const(pub);
+    uintptr_t x = (uintptr_t)p;
+
+    for (const struct segment *s = a->newest; s != NULL; s = s->older)
+        if (x >= (uintptr_t)s->start && x < (uintptr_t)(s == a->current ? pub->cursor : s->top))
+            return true;
+    return false;
+}

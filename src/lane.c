@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The slow side of the lanes: see lane.h for the protocol.
+ */
+#define _GNU_SOURCE
+#include "lane.h"
+
+struct lane *lane_mine(bp_pool *pool)
+{
+    unsigned id = thread_id();
+
+    return id < THREAD_IDS ? &pool->lanes[id] : NULL;
+}
+
+/* Takes `a` out of the care of its lane, which held it as `slot` says. */
+static void unhome(bp_pool *pool, struct arena *a, uintptr_t slot)
+{
+    atomic_store_explicit(&a->home, NULL, memory_order_relaxed); /* pairs with bp_pool_give_back */
+    if ((slot & LANE_OUT) != 0) {
+        a->state = STATE_LIVE;
+        keep_drop(pool, a);
+    } else {
+        pool_put_idle(pool, a);
+    }
+}
+
+void lane_empty(bp_pool *pool, struct lane *lane)
+{
+    struct arena *a = lane->homed;
+
+    if (a == NULL)
+        return;
+    lane->homed = NULL;
+    unhome(pool, a, atomic_load_explicit(&lane->slot, memory_order_relaxed)); /* our own stores */
+    atomic_store_explicit(&lane->slot, LANE_CLOSED, memory_order_release);    /* pairs with lane_finish */
+}
+
+void lane_settle(bp_pool *pool, struct lane *lane)
+{
+    if (lane->homed == NULL)
+        /* Emptied by others, or never used: the slot may say otherwise. */
+        atomic_store_explicit(&lane->slot, LANE_CLOSED, memory_order_release); /* pairs with lane_finish */
+    else if (atomic_load_explicit(&lane->revoked, memory_order_relaxed) != 0) /* written under the lock */
+        lane_empty(pool, lane);
+    atomic_store_explicit(&lane->revoked, 0, memory_order_relaxed); /* written and, by revokers, read under the lock */
+}
+
+bool lane_settle_store(bp_pool *pool, struct lane *lane, uintptr_t stored)
+{
+    /* Still homed: the revoker has not looked yet, and will find nothing. */
+    bool stands = lane->homed != NULL || lane->seen == stored;
+
+    lane_settle(pool, lane);
+    return stands;
+}
+
+void lane_home(bp_pool *pool, struct lane *lane, struct arena *a, bool out)
+{
+    unsigned id = (unsigned)(lane - pool->lanes);
+
+    lane_empty(pool, lane);
+    if (id >= pool->lanes_used)
+        pool->lanes_used = id + 1;
+    a->state = STATE_HOMED;
+    lane->homed = a;
+    atomic_store_explicit(&a->home, lane, memory_order_relaxed); /* pairs with bp_pool_give_back */
+    atomic_store_explicit(&lane->slot, (uintptr_t)a | (out ? LANE_OUT : 0), memory_order_release); /* lane_finish */
+}
+
+void lane_evict(bp_pool *pool, struct lane *lane, struct arena *a)
+{
+    /* The slot goes on saying that `a` is out, which its owner settles when it comes next; until then it
+     * cannot give `a` back through the slot, since the arena's home is another. */
+    lane->homed = NULL;
+    lane->seen = (uintptr_t)a | LANE_OUT;
+    unhome(pool, a, LANE_OUT);
+}
+
+/* Takes the arena of a revoked lane; the barrier lies between the revocation and this. */
+static void lane_finish(bp_pool *pool, struct lane *lane, unsigned cooldown)
+{
+    struct arena *a = lane->homed;
+
+    lane->seen = atomic_load_explicit(&lane->slot, memory_order_acquire); /* pairs with lane_store */
+    lane->homed = NULL;
+    if (cooldown > lane->cooldown)
+        lane->cooldown = cooldown;
+    unhome(pool, a, lane->seen);
+}
+
+static bool lane_holds(const struct lane *lane, bool out)
+{
+    /* A hint while the owner is at work: lane_finish decides. Pairs with lane_store. */
+    uintptr_t slot = atomic_load_explicit(&lane->slot, memory_order_acquire);
+
+    return lane->homed != NULL && ((slot & LANE_OUT) != 0) == out;
+}
+
+bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
+{
+    struct lane *mine = lane_mine(pool);
+    uint64_t ticket = ++pool->tickets;
+    bool any = false, revoked = false, barrier;
+
+    for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
+        if (!lane_holds(l, out))
+            continue;
+        if (l == mine) {
+            lane_settle(pool, l);
+            lane_empty(pool, l);
+            any = true;
+        } else {
+            atomic_store_explicit(&l->revoked, 1, memory_order_seq_cst); /* pairs with lane_store */
+            l->ticket = ticket;
+            revoked = true;
+        }
+    }
+    if (!revoked)
+        return any;
+
+    pthread_mutex_unlock(&pool->lock);
+    barrier = pool_mode(pool) != POOL_ASYMMETRIC || thread_barrier();
+    pthread_mutex_lock(&pool->lock);
+    if (!barrier)
+        return any; /* the owners find `revoked` and bring the arenas themselves */
+    for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
+        /* Another ticket: a later drain's barrier covers what the owner did since; ours may not. */
+        if (l->ticket != ticket || l->homed == NULL ||
+            atomic_load_explicit(&l->revoked, memory_order_relaxed) == 0) /* written under the lock */
+            continue;
+        lane_finish(pool, l, cooldown);
+        any = true;
+    }
+    return any;
+}
+
+size_t lanes_idle(bp_pool *pool)
+{
+    size_t n = 0;
+
+    for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++)
+        n += lane_holds(l, false);
+    return n;
+}

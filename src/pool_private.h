@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ * The inside of a pool: what pool.c, pool_idle.c, pool_stats.c and lane.c share.
+ */
+#ifndef POOL_PRIVATE_H
+#define POOL_PRIVATE_H
+
+#include "arena_private.h"
+#include "thread.h"
+
+#include <pthread.h>
+
+enum arena_state {
+    STATE_VACANT = 0, /* no arena, just its place in a slab; in `vacant`, linked by next */
+    STATE_LIVE,       /* checked out */
+    STATE_HOMED,      /* in the care of a lane, whose slot says whether idle or checked out */
+    STATE_IDLE,       /* in `warm` or `cold` */
+    STATE_GIVEN_BACK, /* on its way in: being reset */
+    STATE_IN_TRANSIT, /* being made or unmade */
+    STATE_SERVICED    /* idle, taken out for prewarm, release or trim */
+};
+
+/* Idle arenas, newest at the head. Sync: the pool's lock. */
+struct arena_list {
+    struct arena *head, *tail;
+    size_t count;
+};
+
+/* One thread's place in a pool: see lane.h. */
+struct lane {
+    _Alignas(64) _Atomic(uintptr_t) slot; /* LANE_CLOSED, or the homed arena | LANE_OUT. Sync: written by the owner only
+                                 (release); pairs with the acquire load in lane_finish */
+    _Atomic(unsigned) revoked;   /* somebody is taking, or took, the lane's arena away. Sync: written under
+                                    the pool's lock; pairs with lane_store */
+    _Atomic(uint64_t) checkouts; /* from the slot. Sync: written by the owner; relaxed; pairs with stats */
+    struct arena *homed;         /* Sync, here and below: the pool's lock */
+    uintptr_t seen;              /* what the slot held when the arena was taken away */
+    uint64_t ticket;             /* of the drain that revoked it last */
+    unsigned cooldown;           /* slow checkouts to pass before the owner homes an arena again */
+};
+
+enum { LANE_OUT = 1, LANE_CLOSED = 3 }; /* closed is out too, and no NULL | LANE_OUT */
+
+/* Arenas live in slabs that never move or shrink while the pool lives: number k holds SLAB_FIRST << k of
+ * them. So a pointer is checked against the pool before it is followed, and a given-back arena that was
+ * disposed of can still be told. */
+enum { SLAB_FIRST = 64, SLABS = 32 };
+
+/* What bp_pool.mode may hold. One load tells the fast path that the pool is alive and how to store to a lane. */
+#define POOL_SYMMETRIC ((uintptr_t)0x62756d70)  /* alive; lanes by seq_cst operations */
+#define POOL_ASYMMETRIC ((uintptr_t)0x62756d71) /* alive; lanes by plain stores and thread_barrier */
+#define POOL_DEAD ((uintptr_t)0x64656164)
+
+struct bp_pool {
+    /* Read-mostly. */
+    _Atomic(uintptr_t) mode; /* relaxed: a use that races with destroy is the program's error, seen or not */
+    _Atomic(unsigned) slab_count;          /* release; pairs with the acquire in pool_find */
+    struct arena *slabs[SLABS];            /* written before slab_count counts it, constant after */
+    bp_backing *backing;
+    struct bp_arena_config arena_config;
+    size_t max_idle, max_idle_bytes, max_arenas, prefault;
+    bool wipe;
+    char name[32];
+    bp_pool *next_dead; /* Sync: dead_lock of pool.c */
+
+    _Alignas(64) pthread_mutex_t lock;
+    /* Sync: the lock, down to the lanes. */
+    struct arena_list warm;  /* idle arenas that may have pages to release */
+    struct arena_list cold;  /* idle arenas that have none */
+    struct arena *vacant;
+    size_t total;            /* arenas in every state but VACANT */
+    size_t in_transit;       /* of these, IN_TRANSIT */
+    size_t serviced;         /* of these, SERVICED */
+    size_t kept;             /* of these, counted against max_idle: IDLE, HOMED and SERVICED */
+    size_t kept_bytes;       /* the same in committed bytes, against max_idle_bytes */
+    size_t peak;             /* most arenas there were */
+    unsigned lanes_used;     /* lanes above have never been used */
+    uint64_t tickets;
+    uint64_t slow_checkouts, misses, refusals, mints, disposals, releases, released_bytes;
+
+    _Alignas(64) struct arena_totals totals;
+    struct lane lanes[THREAD_IDS];
+};
+
+/* The arena at `p` if that is a place in one of the pool's slabs, whatever its state; NULL else. Does not
+ * follow `p`. Newest slab first: it is as large as all the others together. */
+static inline struct arena *pool_find(bp_pool *pool, const bp_arena *p)
+{
+    unsigned k = atomic_load_explicit(&pool->slab_count, memory_order_acquire);
+
+    while (k-- != 0) {
+        uintptr_t offset = (uintptr_t)p - (uintptr_t)pool->slabs[k];
+
+        if (offset < (sizeof(struct arena) * SLAB_FIRST) << k)
+            return offset % sizeof(struct arena) == 0 ? (struct arena *)((char *)pool->slabs[k] + offset) : NULL;
+    }
+    return NULL;
+}
+
+static inline uintptr_t pool_mode(const bp_pool *pool)
+{
+    return atomic_load_explicit(&pool->mode, memory_order_relaxed); /* pairs with pool_init and bp_pool_destroy */
+}
+
+/* The pool behind the argument of a public call: the pool of NULL callers for NULL; NULL, reported, for a
+ * destroyed one. */
+bp_pool *pool_enter(bp_pool *pool, const char *call);
+
+/* ---- all below: the lock is held, unless said otherwise ---- */
+
+void list_push(struct arena_list *list, struct arena *a);        /* newest */
+void list_push_oldest(struct arena_list *list, struct arena *a);
+struct arena *list_pop(struct arena_list *list);                 /* newest, or NULL */
+struct arena *list_pop_oldest(struct arena_list *list);
+
+/* Counts `a` against the caps if it fits. Goes with keep_drop. */
+bool keep_try(bp_pool *pool, struct arena *a);
+void keep_drop(bp_pool *pool, struct arena *a);
+
+/* Puts a counted arena into the idle list it belongs in, as the newest there. */
+void pool_put_idle(bp_pool *pool, struct arena *a);
+
+/* Makes an empty arena, LIVE and not counted; drops the lock meanwhile. EAGAIN at max_arenas, ENOMEM, or the
+ * backing's error. */
+int pool_mint(bp_pool *pool, struct arena **out);
+
+/* Unmakes empty arenas, linked by next and not counted; drops the lock meanwhile. */
+void pool_dispose(bp_pool *pool, struct arena *chain);
+
+/* Idle arenas, wherever they are; a moment's value while lanes are in use. */
+size_t pool_idle(bp_pool *pool);
+
+#endif

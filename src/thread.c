@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Thread numbers are bits of a small bitmap, taken at a thread's first slow checkout or give_back and freed by
+ * a pthread key's destructor. A destructor that runs later in the same thread and uses a pool takes a number
+ * again, which POSIX's repeated destructor rounds then free too. The library is linked with -z nodelete, so the destructor
+ * is never unmapped before the last thread has ended; the key is deleted at exit for programs that
+ * link the static library into a plugin of their own.
+ *
+ * The barrier is membarrier(2)'s private expedited command (Linux 4.14): the rare side pays a system call that
+ * interrupts the processors running this process, the frequent side pays nothing.
+ */
+#define _GNU_SOURCE
+#include "thread.h"
+
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN true
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN true
+#elif !defined(UNDER_TSAN)
+#define UNDER_TSAN false
+#endif
+
+_Thread_local unsigned thread_id_or_new __attribute__((tls_model("initial-exec"))) = THREAD_NEW;
+bool thread_asymmetric;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool key_made;
+static pthread_mutex_t ids_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t ids_taken[THREAD_IDS / 64]; /* Sync: ids_lock */
+
+static void give_id_back(void *unused)
+{
+    unsigned id = thread_id_or_new;
+
+    (void)unused;
+    thread_id_or_new = THREAD_NEW;
+    if (id < THREAD_IDS) {
+        pthread_mutex_lock(&ids_lock);
+        ids_taken[id / 64] &= ~((uint64_t)1 << id % 64);
+        pthread_mutex_unlock(&ids_lock);
+    }
+}
+
+static void init_once(void)
+{
+    key_made = pthread_key_create(&key, give_id_back) == 0;
+    thread_asymmetric =
+        !UNDER_TSAN && syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+__attribute__((destructor)) static void delete_key(void)
+{
+    if (key_made)
+        pthread_key_delete(key);
+    key_made = false;
+}
+
+void thread_barrier_init(void)
+{
+    pthread_once(&once, init_once);
+}
+
+unsigned thread_id(void)
+{
+    unsigned id = THREAD_NONE;
+
+    if (thread_id_or_new != THREAD_NEW)
+        return thread_id_or_new;
+    pthread_mutex_lock(&ids_lock);
+    for (unsigned i = 0; i < THREAD_IDS / 64 && id == THREAD_NONE; i++)
+        if (~ids_taken[i] != 0)
+            id = i * 64 + (unsigned)__builtin_ctzll(~ids_taken[i]);
+    if (id != THREAD_NONE)
+        ids_taken[id / 64] |= (uint64_t)1 << id % 64;
+    pthread_mutex_unlock(&ids_lock);
+
+    thread_id_or_new = id;
+    /* Without a destructor the number would never come back: go without one. */
+    if (id != THREAD_NONE && (!key_made || pthread_setspecific(key, &thread_id_or_new) != 0)) {
+        give_id_back(NULL);
+        thread_id_or_new = THREAD_NONE;
+    }
+    return thread_id_or_new;
+}
+
+bool thread_barrier(void)
+{
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0)
+        return true;
+    /* A new process image after fork may have to register again. */
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
+           syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}

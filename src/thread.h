@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ * Threads as the pool sees them: small numbers for the living ones, and an asymmetric barrier.
+ */
+#ifndef THREAD_H
+#define THREAD_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+/* Numbers handed out; a thread beyond them has no lane and takes the pool's lock. */
+#define THREAD_IDS 128
+
+/* This thread's number below THREAD_IDS, or THREAD_NEW before its first thread_id(), or THREAD_NONE. No two
+ * living threads have the same; the number of a thread that ended goes to a new one, which then sees
+ * everything the old one did (through the lock of thread.c). initial-exec: one instruction to read, at the price of
+ * four bytes of the static TLS block, also when the library is loaded late. */
+#define THREAD_NEW UINT_MAX
+#define THREAD_NONE (UINT_MAX - 1)
+extern _Thread_local unsigned thread_id_or_new __attribute__((tls_model("initial-exec")));
+
+/* This thread's number, handing one out at the first call; THREAD_NONE when there is none left. */
+unsigned thread_id(void);
+
+/* Whether thread_barrier() works by membarrier(2), so that the other side of it needs no more than a compiler
+ * barrier. Constant once thread_barrier_init() has returned. Always false under ThreadSanitizer, which cannot
+ * see such a barrier. */
+extern bool thread_asymmetric;
+void thread_barrier_init(void);
+
+/* Only with thread_asymmetric: every other thread of the process passes a full memory barrier between the
+ * call and the return. A system call: hold no lock. False when the kernel refuses, which it does only if
+ * it began to after start-up (a seccomp filter). */
+bool thread_barrier(void);
+
+#endif
