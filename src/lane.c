@@ -31,15 +31,15 @@ void lane_empty(bp_pool *pool, struct lane *lane)
     if (a == NULL)
         return;
     lane->homed = NULL;
-    unhome(pool, a, atomic_load_explicit(&lane->slot, memory_order_relaxed)); /* our own stores */
-    atomic_store_explicit(&lane->slot, LANE_CLOSED, memory_order_release);    /* pairs with lane_finish */
+    unhome(pool, a, lane_own_slot(lane, pool->way));
+    atomic_store_explicit(&lane->slot[pool->way], LANE_CLOSED, memory_order_release); /* pairs with lane_finish */
 }
 
 void lane_settle(bp_pool *pool, struct lane *lane)
 {
     if (lane->homed == NULL)
         /* Emptied by others, or never used: the slot may say otherwise. */
-        atomic_store_explicit(&lane->slot, LANE_CLOSED, memory_order_release); /* pairs with lane_finish */
+        atomic_store_explicit(&lane->slot[pool->way], LANE_CLOSED, memory_order_release); /* pairs with lane_finish */
     else if (atomic_load_explicit(&lane->revoked, memory_order_relaxed) != 0) /* written under the lock */
         lane_empty(pool, lane);
     atomic_store_explicit(&lane->revoked, 0, memory_order_relaxed); /* written and, by revokers, read under the lock */
@@ -64,7 +64,8 @@ void lane_home(bp_pool *pool, struct lane *lane, struct arena *a, bool out)
     a->state = STATE_HOMED;
     lane->homed = a;
     atomic_store_explicit(&a->home, lane, memory_order_relaxed); /* pairs with bp_pool_give_back */
-    atomic_store_explicit(&lane->slot, (uintptr_t)a | (out ? LANE_OUT : 0), memory_order_release); /* lane_finish */
+    atomic_store_explicit(&lane->slot[pool->way], (uintptr_t)a | (out ? LANE_OUT : 0),
+                          memory_order_release); /* pairs with lane_finish */
 }
 
 void lane_evict(bp_pool *pool, struct lane *lane, struct arena *a)
@@ -81,17 +82,25 @@ static void lane_finish(bp_pool *pool, struct lane *lane, unsigned cooldown)
 {
     struct arena *a = lane->homed;
 
-    lane->seen = atomic_load_explicit(&lane->slot, memory_order_acquire); /* pairs with lane_store */
+    lane->seen = atomic_load_explicit(&lane->slot[pool->way], memory_order_acquire); /* pairs with lane_store */
     lane->homed = NULL;
     if (cooldown > lane->cooldown)
         lane->cooldown = cooldown;
     unhome(pool, a, lane->seen);
 }
 
-static bool lane_holds(const struct lane *lane, bool out)
+void lanes_collect(bp_pool *pool)
 {
-    /* A hint while the owner is at work: lane_finish decides. Pairs with lane_store. */
-    uintptr_t slot = atomic_load_explicit(&lane->slot, memory_order_acquire);
+    for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++)
+        if (l->homed != NULL) {
+            lane_finish(pool, l, 0);
+            atomic_store_explicit(&l->slot[pool->way], LANE_CLOSED, memory_order_relaxed); /* alone */
+        }
+}
+
+bool lane_holds(const bp_pool *pool, const struct lane *lane, bool out)
+{
+    uintptr_t slot = atomic_load_explicit(&lane->slot[pool->way], memory_order_acquire); /* pairs with lane_store */
 
     return lane->homed != NULL && ((slot & LANE_OUT) != 0) == out;
 }
@@ -103,7 +112,7 @@ bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
     bool any = false, revoked = false, barrier;
 
     for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
-        if (!lane_holds(l, out))
+        if (!lane_holds(pool, l, out))
             continue;
         if (l == mine) {
             lane_settle(pool, l);
@@ -119,7 +128,7 @@ bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
         return any;
 
     pthread_mutex_unlock(&pool->lock);
-    barrier = pool_mode(pool) != POOL_ASYMMETRIC || thread_barrier();
+    barrier = pool->way == LANE_SEQ_CST || thread_barrier();
     pthread_mutex_lock(&pool->lock);
     if (!barrier)
         return any; /* the owners find `revoked` and bring the arenas themselves */
@@ -139,6 +148,6 @@ size_t lanes_idle(bp_pool *pool)
     size_t n = 0;
 
     for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++)
-        n += lane_holds(l, false);
+        n += lane_holds(pool, l, false);
     return n;
 }

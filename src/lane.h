@@ -25,19 +25,31 @@
 
 #include "pool_private.h"
 
-/* Stores to the slot; true if the lane is revoked. Owner only. `mode` is the pool's. */
-static inline bool lane_store(struct lane *lane, uintptr_t value, uintptr_t mode)
+/* Stores to the slot; true if the lane is revoked. Owner only. `way` is the pool's. */
+static inline bool lane_store(struct lane *lane, uintptr_t value, enum lane_way way)
 {
-    if (mode == POOL_ASYMMETRIC) {
-        atomic_store_explicit(&lane->slot, value, memory_order_release); /* pairs with lane_finish */
-        __asm__ volatile("" ::: "memory");                               /* pairs with thread_barrier */
+    if (way == LANE_PLAIN) {
+        atomic_store_explicit(&lane->slot[way], value, memory_order_release); /* pairs with lane_finish */
+        __asm__ volatile("" ::: "memory");                                    /* pairs with thread_barrier */
         return atomic_load_explicit(&lane->revoked, memory_order_acquire) != 0;
     }
-    atomic_exchange_explicit(&lane->slot, value, memory_order_seq_cst); /* pairs with lanes_drain */
+    atomic_exchange_explicit(&lane->slot[way], value, memory_order_seq_cst); /* pairs with lanes_drain */
     return atomic_load_explicit(&lane->revoked, memory_order_seq_cst) != 0;
 }
 
-/* The lane of the calling thread, or NULL. No lock needed. */
+/* For the owner, without the lock: its own last store. */
+static inline uintptr_t lane_own_slot(const struct lane *lane, enum lane_way way)
+{
+    return atomic_load_explicit(&lane->slot[way], memory_order_relaxed);
+}
+
+/* The lane of the calling thread, a closed one if it has none (yet). No lock needed. */
+static inline struct lane *lane_here(bp_pool *pool)
+{
+    return (struct lane *)(void *)((char *)pool->lanes + thread_offset);
+}
+
+/* The lane of the calling thread, handing it a number first, or NULL. No lock needed. */
 struct lane *lane_mine(bp_pool *pool);
 
 /* ---- the pool's lock is held ---- */
@@ -64,6 +76,13 @@ void lane_evict(bp_pool *pool, struct lane *lane, struct arena *a);
  * meanwhile. `cooldown` keeps the owners from homing for that many slow checkouts. True if any lane
  * was emptied. */
 bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown);
+
+/* For destroy, which is alone with the pool: takes the arenas out of all lanes. */
+void lanes_collect(bp_pool *pool);
+
+/* Whether the lane has an arena homed that is idle (or, with `out`, checked out); a moment's value while its owner is
+ * at work. */
+bool lane_holds(const bp_pool *pool, const struct lane *lane, bool out);
 
 /* Idle arenas in lanes; a moment's value. */
 size_t lanes_idle(bp_pool *pool);

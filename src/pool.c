@@ -221,11 +221,13 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
     pool->wipe = c->zero_on_give_back;
     strncpy(pool->name, c->name != NULL ? c->name : "pool", sizeof pool->name - 1);
     pthread_mutex_init(&pool->lock, NULL);
-    for (unsigned i = 0; i < THREAD_IDS; i++)
-        atomic_init(&pool->lanes[i].slot, LANE_CLOSED);
+    for (unsigned i = 0; i <= THREAD_IDS; i++) {
+        atomic_init(&pool->lanes[i].slot[LANE_PLAIN], LANE_CLOSED);
+        atomic_init(&pool->lanes[i].slot[LANE_SEQ_CST], LANE_CLOSED);
+    }
     thread_barrier_init();
-    atomic_store_explicit(&pool->mode, thread_asymmetric ? POOL_ASYMMETRIC : POOL_SYMMETRIC,
-                          memory_order_relaxed); /* pairs with pool_mode */
+    pool->way = thread_asymmetric ? LANE_PLAIN : LANE_SEQ_CST;
+    atomic_store_explicit(&pool->magic, POOL_ALIVE, memory_order_relaxed); /* pairs with pool_enter */
 }
 
 static void null_pool_init(void)
@@ -243,7 +245,7 @@ bp_pool *pool_enter(bp_pool *pool, const char *call)
         pthread_once(&null_pool_once, null_pool_init);
         return &null_pool;
     }
-    if (pool_mode(pool) == POOL_ASYMMETRIC || pool_mode(pool) == POOL_SYMMETRIC)
+    if (atomic_load_explicit(&pool->magic, memory_order_relaxed) == POOL_ALIVE) /* pairs with bp_pool_destroy */
         return pool;
     misuse_report(BP_MISUSE_DEAD_POOL, pool, NULL, "%s: pool %p has been destroyed", call, (void *)pool);
     return NULL;
@@ -285,13 +287,12 @@ int bp_pool_destroy(bp_pool *arg)
     if (pool == NULL)
         return arg == NULL ? 0 : EINVAL;
     pthread_mutex_lock(&pool->lock);
-    if (pool->total == pool_idle(pool))
-        lanes_drain(pool, false, 0);
-    if (pool->total != pool->warm.count + pool->cold.count) {
+    if (pool->total != pool_idle(pool)) {
         pthread_mutex_unlock(&pool->lock);
         return EBUSY;
     }
-    atomic_store_explicit(&pool->mode, POOL_DEAD, memory_order_relaxed); /* pairs with pool_mode */
+    lanes_collect(pool);
+    atomic_store_explicit(&pool->magic, POOL_DEAD, memory_order_relaxed); /* pairs with pool_enter */
     while ((a = list_pop(&pool->warm)) != NULL || (a = list_pop(&pool->cold)) != NULL) {
         a->next = chain;
         chain = a;
@@ -396,48 +397,54 @@ SLOW_PATH static int checkout_revoked(bp_pool *pool, struct lane *lane, uintptr_
     return 0;
 }
 
-/* Checkout through the caller's lane. `mode` is a constant where this is inlined. */
-static inline int checkout_fast(bp_pool *pool, unsigned id, bp_arena **out, uintptr_t mode)
+/* Checkout through the caller's lane. `way` is a constant where this is inlined. A closed lane, as in a destroyed
+ * pool or for a thread that is new, says that it is out. */
+static inline bool checkout_lane(bp_pool *pool, bp_arena **out, enum lane_way way, int *rc)
 {
-    struct lane *lane = &pool->lanes[id];
-    uintptr_t slot = atomic_load_explicit(&lane->slot, memory_order_relaxed); /* own stores */
+    struct lane *lane = lane_here(pool);
+    uintptr_t slot = lane_own_slot(lane, way);
 
     if (BP_UNLIKELY((slot & LANE_OUT) != 0 || out == NULL))
-        return checkout_slow(pool, out);
-    if (BP_UNLIKELY(lane_store(lane, slot | LANE_OUT, mode)))
-        return checkout_revoked(pool, lane, slot | LANE_OUT, out);
+        return false;
+    *rc = 0;
+    if (BP_UNLIKELY(lane_store(lane, slot | LANE_OUT, way))) {
+        *rc = checkout_revoked(pool, lane, slot | LANE_OUT, out);
+        return true;
+    }
     count_checkout(lane);
     *out = (bp_arena *)slot;
-    return 0;
+    return true;
 }
 
 SLOW_PATH static int checkout_other(bp_pool *pool, bp_arena **out)
 {
-    if (pool != NULL && pool_mode(pool) == POOL_SYMMETRIC && thread_id_or_new < THREAD_IDS)
-        return checkout_fast(pool, thread_id_or_new, out, POOL_SYMMETRIC);
+    int rc;
+
+    if (pool != NULL && checkout_lane(pool, out, LANE_SEQ_CST, &rc))
+        return rc;
     return checkout_slow(pool, out);
 }
 
 int bp_pool_checkout(bp_pool *pool, bp_arena **out)
 {
-    unsigned id = thread_id_or_new;
+    int rc;
 
-    if (BP_UNLIKELY(pool == NULL || pool_mode(pool) != POOL_ASYMMETRIC || id >= THREAD_IDS))
-        return checkout_other(pool, out);
-    return checkout_fast(pool, id, out, POOL_ASYMMETRIC);
+    if (BP_LIKELY(pool != NULL && checkout_lane(pool, out, LANE_PLAIN, &rc)))
+        return rc;
+    return checkout_other(pool, out);
 }
 
 /* ---- give_back ---- */
 
 /* Whether `a`, a place in one of the pool's slabs, is checked out. */
-static bool is_live(const struct arena *a)
+static bool is_live(const bp_pool *pool, const struct arena *a)
 {
     const struct lane *home;
 
     if (a->state != STATE_HOMED)
         return a->state == STATE_LIVE;
     home = atomic_load_explicit(&a->home, memory_order_relaxed); /* written under the lock */
-    return (atomic_load_explicit(&home->slot, memory_order_acquire) & LANE_OUT) != 0; /* pairs with lane_store */
+    return lane_holds(pool, home, true);
 }
 
 /* Finds a place under the caps for `a`; may drop the lock. False if there is none. */
@@ -470,7 +477,7 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
                              (void *)arena, pool->name);
     mine = lane_mine(pool);
     pthread_mutex_lock(&pool->lock);
-    if (!is_live(a)) {
+    if (!is_live(pool, a)) {
         pthread_mutex_unlock(&pool->lock);
         return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, arg, arena,
                              "give_back: arena %p of pool \"%s\" has been given back already", (void *)arena,
@@ -503,7 +510,7 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
             lane_settle(pool, mine);
         /* Newest first: it goes before an idle arena in the lane, which moves to the list, but not
          * in the place of one that is out and will come back newer. */
-        if (mine == NULL || mine->cooldown != 0 || (mine->homed != NULL && is_live(mine->homed)))
+        if (mine == NULL || mine->cooldown != 0 || lane_holds(pool, mine, true))
             pool_put_idle(pool, a);
         else
             lane_home(pool, mine, a, false);
@@ -532,42 +539,49 @@ SLOW_PATH static int give_back_flagged(bp_pool *pool, struct lane *lane, struct 
         arena_wipe(a);
     /* A cleanup may have used the pool; a new footprint has to be counted. */
     if ((a->flags & ARENA_RESIZED) != 0 ||
-        atomic_load_explicit(&lane->slot, memory_order_relaxed) != ((uintptr_t)a | LANE_OUT)) /* own stores */
+        lane_own_slot(lane, pool->way) != ((uintptr_t)a | LANE_OUT))
         return give_back_slow(pool, &a->pub);
-    return lane_store(lane, (uintptr_t)a, pool_mode(pool)) ? give_back_revoked(pool, lane, a) : 0;
+    return lane_store(lane, (uintptr_t)a, pool->way) ? give_back_revoked(pool, lane, a) : 0;
 }
 
-/* Give_back through the caller's lane. `mode` is a constant where this is inlined. */
-static inline int give_back_fast(bp_pool *pool, unsigned id, bp_arena *arena, uintptr_t mode)
+/* Give_back through the caller's lane. `way` is a constant where this is inlined. */
+static inline bool give_back_lane(bp_pool *pool, bp_arena *arena, enum lane_way way, int *rc)
 {
-    struct lane *lane = &pool->lanes[id];
+    struct lane *lane = lane_here(pool);
     struct arena *a = arena_of(arena);
 
     /* Only the pool's own arenas ever get into a slot, so `arena` may be followed once it is found there. The slot
      * says that it is out; its home says that the slot is not a leftover (lane_evict). */
-    if (BP_UNLIKELY(atomic_load_explicit(&lane->slot, memory_order_relaxed) != ((uintptr_t)a | LANE_OUT) ||
-                    atomic_load_explicit(&a->home, memory_order_relaxed) != lane))
-        return give_back_slow(pool, arena);
-    if (BP_UNLIKELY(!arena_resets_by_a_store(a)))
-        return give_back_flagged(pool, lane, a);
+    if (BP_UNLIKELY(lane_own_slot(lane, way) != ((uintptr_t)a | LANE_OUT) ||
+                    atomic_load_explicit(&a->home, memory_order_relaxed) != lane)) /* pairs with lane_evict */
+        return false;
+    *rc = 0;
+    if (BP_UNLIKELY(!arena_resets_by_a_store(a))) {
+        *rc = give_back_flagged(pool, lane, a);
+        return true;
+    }
     a->pub.cursor = a->first.start;
-    return BP_UNLIKELY(lane_store(lane, (uintptr_t)a, mode)) ? give_back_revoked(pool, lane, a) : 0;
+    if (BP_UNLIKELY(lane_store(lane, (uintptr_t)a, way)))
+        *rc = give_back_revoked(pool, lane, a);
+    return true;
 }
 
 SLOW_PATH static int give_back_other(bp_pool *pool, bp_arena *arena)
 {
-    if (pool != NULL && pool_mode(pool) == POOL_SYMMETRIC && thread_id_or_new < THREAD_IDS)
-        return give_back_fast(pool, thread_id_or_new, arena, POOL_SYMMETRIC);
+    int rc;
+
+    if (pool != NULL && give_back_lane(pool, arena, LANE_SEQ_CST, &rc))
+        return rc;
     return give_back_slow(pool, arena);
 }
 
 int bp_pool_give_back(bp_pool *pool, bp_arena *arena)
 {
-    unsigned id = thread_id_or_new;
+    int rc;
 
-    if (BP_UNLIKELY(pool == NULL || pool_mode(pool) != POOL_ASYMMETRIC || id >= THREAD_IDS))
-        return give_back_other(pool, arena);
-    return give_back_fast(pool, id, arena, POOL_ASYMMETRIC);
+    if (BP_LIKELY(pool != NULL && give_back_lane(pool, arena, LANE_PLAIN, &rc)))
+        return rc;
+    return give_back_other(pool, arena);
 }
 
 /* ---- scope ---- */

@@ -25,18 +25,26 @@ struct arena_list {
     size_t count;
 };
 
+/* The two ways of storing to a lane. A pool keeps to one; the slot of the other stays closed. */
+enum lane_way {
+    LANE_PLAIN, /* plain stores; whoever else looks calls thread_barrier first */
+    LANE_SEQ_CST
+};
+
 /* One thread's place in a pool: see lane.h. */
 struct lane {
-    _Alignas(64) _Atomic(uintptr_t) slot; /* LANE_CLOSED, or the homed arena | LANE_OUT. Sync: written by the owner only
-                                 (release); pairs with the acquire load in lane_finish */
+    _Alignas(THREAD_STRIDE) _Atomic(uintptr_t) slot[2]; /* by lane_way. LANE_CLOSED, or the homed arena | LANE_OUT.
+                                 Sync: written by the owner only (release); pairs with lane_finish */
     _Atomic(unsigned) revoked;   /* somebody is taking, or took, the lane's arena away. Sync: written under
                                     the pool's lock; pairs with lane_store */
-    _Atomic(uint64_t) checkouts; /* from the slot. Sync: written by the owner; relaxed; pairs with stats */
-    struct arena *homed;         /* Sync, here and below: the pool's lock */
+    unsigned cooldown;           /* slow checkouts to pass before the owner homes an arena again. Sync, here
+                                    and below but for the counter: the pool's lock */
+    struct arena *homed;
     uintptr_t seen;              /* what the slot held when the arena was taken away */
     uint64_t ticket;             /* of the drain that revoked it last */
-    unsigned cooldown;           /* slow checkouts to pass before the owner homes an arena again */
+    _Atomic(uint64_t) checkouts; /* through the slot. Sync: written by the owner; relaxed; pairs with stats */
 };
+static_assert(sizeof(struct lane) == THREAD_STRIDE, "see thread_offset");
 
 enum { LANE_OUT = 1, LANE_CLOSED = 3 }; /* closed is out too, and no NULL | LANE_OUT */
 
@@ -45,14 +53,13 @@ enum { LANE_OUT = 1, LANE_CLOSED = 3 }; /* closed is out too, and no NULL | LANE
  * disposed of can still be told. */
 enum { SLAB_FIRST = 64, SLABS = 32 };
 
-/* What bp_pool.mode may hold. One load tells the fast path that the pool is alive and how to store to a lane. */
-#define POOL_SYMMETRIC ((uintptr_t)0x62756d70)  /* alive; lanes by seq_cst operations */
-#define POOL_ASYMMETRIC ((uintptr_t)0x62756d71) /* alive; lanes by plain stores and thread_barrier */
+#define POOL_ALIVE ((uintptr_t)0x62756d70)
 #define POOL_DEAD ((uintptr_t)0x64656164)
 
 struct bp_pool {
     /* Read-mostly. */
-    _Atomic(uintptr_t) mode; /* relaxed: a use that races with destroy is the program's error, seen or not */
+    _Atomic(uintptr_t) magic; /* relaxed: a use that races with destroy is the program's error, seen or not */
+    enum lane_way way;
     _Atomic(unsigned) slab_count;          /* release; pairs with the acquire in pool_find */
     struct arena *slabs[SLABS];            /* written before slab_count counts it, constant after */
     bp_backing *backing;
@@ -78,7 +85,7 @@ struct bp_pool {
     uint64_t slow_checkouts, misses, refusals, mints, disposals, releases, released_bytes;
 
     _Alignas(64) struct arena_totals totals;
-    struct lane lanes[THREAD_IDS];
+    struct lane lanes[THREAD_IDS + 1]; /* the last is for threads without a number, and always closed */
 };
 
 /* The arena at `p` if that is a place in one of the pool's slabs, whatever its state; NULL else. Does not
@@ -94,11 +101,6 @@ static inline struct arena *pool_find(bp_pool *pool, const bp_arena *p)
             return offset % sizeof(struct arena) == 0 ? (struct arena *)((char *)pool->slabs[k] + offset) : NULL;
     }
     return NULL;
-}
-
-static inline uintptr_t pool_mode(const bp_pool *pool)
-{
-    return atomic_load_explicit(&pool->mode, memory_order_relaxed); /* pairs with pool_init and bp_pool_destroy */
 }
 
 /* The pool behind the argument of a public call: the pool of NULL callers for NULL; NULL, reported, for a

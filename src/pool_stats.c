@@ -45,11 +45,9 @@ int bp_pool_stats(bp_pool *arg, struct bp_pool_stats *stats)
     s.idle = pool->warm.count + pool->cold.count + pool->serviced;
     for (const struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
         s.checkouts += atomic_load_explicit(&l->checkouts, memory_order_relaxed); /* pairs with count_checkout */
-        if (l->homed == NULL)
-            continue;
-        if ((atomic_load_explicit(&l->slot, memory_order_acquire) & LANE_OUT) == 0) /* pairs with lane_store */
+        if (lane_holds(pool, l, false))
             s.idle++;
-        else
+        else if (l->homed != NULL)
             s.idle_bytes -= l->homed->accounted;
     }
     s.live = pool->total - pool->in_transit - s.idle;

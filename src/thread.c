@@ -29,7 +29,8 @@
 #define UNDER_TSAN false
 #endif
 
-_Thread_local unsigned thread_id_or_new __attribute__((tls_model("initial-exec"))) = THREAD_NEW;
+_Thread_local size_t thread_offset __attribute__((tls_model("initial-exec"))) = (size_t)THREAD_NONE * THREAD_STRIDE;
+static _Thread_local bool asked __attribute__((tls_model("initial-exec"))); /* thread_id() has been called */
 bool thread_asymmetric;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -40,11 +41,12 @@ static uint64_t ids_taken[THREAD_IDS / 64]; /* Sync: ids_lock */
 
 static void give_id_back(void *unused)
 {
-    unsigned id = thread_id_or_new;
+    size_t id = thread_offset / THREAD_STRIDE;
 
     (void)unused;
-    thread_id_or_new = THREAD_NEW;
-    if (id < THREAD_IDS) {
+    thread_offset = (size_t)THREAD_NONE * THREAD_STRIDE;
+    asked = false;
+    if (id != THREAD_NONE) {
         pthread_mutex_lock(&ids_lock);
         ids_taken[id / 64] &= ~((uint64_t)1 << id % 64);
         pthread_mutex_unlock(&ids_lock);
@@ -74,8 +76,9 @@ unsigned thread_id(void)
 {
     unsigned id = THREAD_NONE;
 
-    if (thread_id_or_new != THREAD_NEW)
-        return thread_id_or_new;
+    if (asked)
+        return (unsigned)(thread_offset / THREAD_STRIDE);
+    asked = true;
     pthread_mutex_lock(&ids_lock);
     for (unsigned i = 0; i < THREAD_IDS / 64 && id == THREAD_NONE; i++)
         if (~ids_taken[i] != 0)
@@ -84,13 +87,14 @@ unsigned thread_id(void)
         ids_taken[id / 64] |= (uint64_t)1 << id % 64;
     pthread_mutex_unlock(&ids_lock);
 
-    thread_id_or_new = id;
+    thread_offset = (size_t)id * THREAD_STRIDE;
     /* Without a destructor the number would never come back: go without one. */
-    if (id != THREAD_NONE && (!key_made || pthread_setspecific(key, &thread_id_or_new) != 0)) {
+    if (id != THREAD_NONE && (!key_made || pthread_setspecific(key, &asked) != 0)) {
         give_id_back(NULL);
-        thread_id_or_new = THREAD_NONE;
+        asked = true;
+        return THREAD_NONE;
     }
-    return thread_id_or_new;
+    return id;
 }
 
 bool thread_barrier(void)

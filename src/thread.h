@@ -4,22 +4,23 @@
 #ifndef THREAD_H
 #define THREAD_H
 
-#include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Numbers handed out; a thread beyond them has no lane and takes the pool's lock. */
 #define THREAD_IDS 128
+#define THREAD_NONE THREAD_IDS
 
-/* This thread's number below THREAD_IDS, or THREAD_NEW before its first thread_id(), or THREAD_NONE. No two
- * living threads have the same; the number of a thread that ended goes to a new one, which then sees
- * everything the old one did (through the lock of thread.c). initial-exec: one instruction to read, at the price of
- * four bytes of the static TLS block, also when the library is loaded late. */
-#define THREAD_NEW UINT_MAX
-#define THREAD_NONE (UINT_MAX - 1)
-extern _Thread_local unsigned thread_id_or_new __attribute__((tls_model("initial-exec")));
-
-/* This thread's number, handing one out at the first call; THREAD_NONE when there is none left. */
+/* This thread's number, handing one out at the first call; THREAD_NONE when there is none left. No two living threads
+ * have the same; the number of a thread that ended goes to a new one, which then sees everything the old
+ * one did (through the lock of thread.c). */
 unsigned thread_id(void);
+
+/* The same times THREAD_STRIDE, THREAD_NONE before the first call of thread_id(): with it, finding this thread's
+ * place in a table of THREAD_IDS + 1 elements of that size is an addition and needs no check. initial-exec: two
+ * instructions to read, at the price of 8 bytes of the static TLS block, also when the library is loaded late. */
+#define THREAD_STRIDE 64
+extern _Thread_local size_t thread_offset __attribute__((tls_model("initial-exec")));
 
 /* Whether thread_barrier() works by membarrier(2), so that the other side of it needs no more than a compiler
  * barrier. Constant once thread_barrier_init() has returned. Always false under ThreadSanitizer, which cannot

@@ -59,7 +59,10 @@ BP_API int bp_arena_destroy(bp_arena *a);
  * All of these return NULL with errno = ENOMEM when the arena cannot hold the block (fixed and full, or
  * the backing refuses), the size is above PTRDIFF_MAX or a multiplication wraps; the arena is unchanged
  * then. A size of 0 gives a pointer that is not NULL, is aligned, may equal another block's and must not
- * be read through. Contents are unspecified unless said otherwise: most likely the previous unit's. */
+ * be read through. Contents are unspecified unless said otherwise: most likely the previous unit's.
+ *
+ * None has the compiler's `malloc` attribute: it lets a compiler assume that no older pointer can equal the
+ * new one, which is what recycling makes happen. */
 
 /* The slow path of the two below; call those. `align` is a power of two of at least BP_ALIGNMENT. */
 BP_API void *bp_arena_alloc_slow(bp_arena *a, size_t size, size_t align) BP_NODISCARD;
@@ -71,7 +74,7 @@ BP_API void *bp_arena_alloc_slow(bp_arena *a, size_t size, size_t align) BP_NODI
  *
  * Why no overflow is possible: cursor and limit are multiples of 16, so room is one, and rounding a
  * size that is at most room up to 16 stays at most room. */
-BP_INLINE BP_ALLOC_SIZE(2) BP_RETURNS_ALIGNED(16) BP_MALLOC_LIKE BP_NODISCARD
+BP_INLINE BP_ALLOC_SIZE(2) BP_RETURNS_ALIGNED(16) BP_NODISCARD
 void *bp_arena_alloc(bp_arena *a, size_t size)
 {
     char *p = a->cursor;
@@ -84,7 +87,7 @@ void *bp_arena_alloc(bp_arena *a, size_t size)
 
 /* `size` bytes aligned to `align`, a power of two (else NULL with EINVAL); anything up to 16 is
  * bp_arena_alloc. The alignment is of the address, so it may be larger than a page. */
-BP_INLINE BP_ALLOC_SIZE(2) BP_MALLOC_LIKE BP_NODISCARD
+BP_INLINE BP_ALLOC_SIZE(2) BP_NODISCARD
 void *bp_arena_alloc_aligned(bp_arena *a, size_t size, size_t align)
 {
     size_t pad, room;
@@ -107,7 +110,7 @@ void *bp_arena_alloc_aligned(bp_arena *a, size_t size, size_t align)
 }
 
 /* `n * size` bytes aligned to `align`; ENOMEM when the product wraps. */
-BP_INLINE BP_ALLOC_SIZE(2, 3) BP_MALLOC_LIKE BP_NODISCARD
+BP_INLINE BP_ALLOC_SIZE(2, 3) BP_NODISCARD
 void *bp_arena_alloc_array(bp_arena *a, size_t n, size_t size, size_t align)
 {
     if (BP_UNLIKELY(size != 0 && n > SIZE_MAX / size)) {

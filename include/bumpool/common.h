@@ -27,7 +27,6 @@
 #define BP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define BP_ALLOC_SIZE(...) __attribute__((alloc_size(__VA_ARGS__)))
 #define BP_RETURNS_ALIGNED(n) __attribute__((assume_aligned(n)))
-#define BP_MALLOC_LIKE __attribute__((malloc))
 #define BP_LIKELY(x) __builtin_expect(!!(x), 1)
 #define BP_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else
@@ -36,7 +35,6 @@
 #define BP_PRINTF(fmt, args)
 #define BP_ALLOC_SIZE(...)
 #define BP_RETURNS_ALIGNED(n)
-#define BP_MALLOC_LIKE
 #define BP_LIKELY(x) (x)
 #define BP_UNLIKELY(x) (x)
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * A conformance suite for backings: checks any backing against the contract in <bumpool/backing.h>.
+ * A conformance suite for backings: checks any backing against the contract in backing.h.
  *
  *     #include <bumpool/conformance.h>
  *     int broken = bp_conformance_run(&mine.backing, NULL, stderr);
  *
  * Everything is static and lives in this header, which needs libc and POSIX threads (-pthread) and not the
- * library. C11 or C++11. The suite writes to what it acquires, disposes of all of it and leaves the backing as
- * it found it; nobody else should use the backing meanwhile. A backing that refuses a large request is fine,
- * one that refuses 64 bytes while nothing is outstanding is not.
+ * library. C11 or C++11. The suite writes to what it acquires, disposes of all of it and leaves the backing
+ * as it found it; nobody else should use the backing meanwhile. A backing that refuses a large request is
+ * fine, one that refuses 64 bytes while nothing is outstanding is not.
  *
  * It cannot check that populate makes memory resident or that release drops pages, only that both
  * leave alone what they must and say no more than is true. It asks for impossible sizes: where an
@@ -33,7 +33,8 @@ struct bp_conformance_options {
 
 /* Runs all rules over `backing`. Returns the number of rules broken, each of which is reported once, by a
  * line "backing NAME: RULE: what" in `report` (NULL: not reported). `options` NULL is the INIT above. */
-static int bp_conformance_run(bp_backing *backing, const struct bp_conformance_options *options, FILE *report);
+static int bp_conformance_run(bp_backing *backing, const struct bp_conformance_options *options,
+                              FILE *report);
 
 /* ---- from here on: the suite itself ---- */
 
@@ -45,46 +46,33 @@ static int bp_conformance_run(bp_backing *backing, const struct bp_conformance_o
 #define BP_CF_PRINTF(fmt, args)
 #endif
 
-enum bp_cf_rule {
-    BP_CF_OPS,
-    BP_CF_GIVES,
-    BP_CF_ERROR,
-    BP_CF_UNTOUCHED,
-    BP_CF_ALIGNED,
-    BP_CF_SIZE,
-    BP_CF_COMMITTED,
-    BP_CF_KNOWN_ZERO,
-    BP_CF_PAGE,
-    BP_CF_ZERO,
-    BP_CF_MEMORY,
-    BP_CF_OVERLAP,
-    BP_CF_COMMIT,
-    BP_CF_COMMIT_KEEPS,
-    BP_CF_RELEASE,
-    BP_CF_RELEASE_KEEPS,
-    BP_CF_RELEASE_ZERO,
-    BP_CF_POPULATE,
-    BP_CF_IMPOSSIBLE,
-    BP_CF_RECYCLE,
-    BP_CF_RULES
-};
+#if defined(__SANITIZE_ADDRESS__)
+#define BP_CF_QUARANTINE 1
+#elif defined(__has_feature)
+#define BP_CF_QUARANTINE __has_feature(address_sanitizer)
+#else
+#define BP_CF_QUARANTINE 0
+#endif
 
-/* The suite's state. `rng`, `stage` and `one` belong to the first thread; the rest is read-only while several
- * run, but for `broken` and `slots`, which are under the lock. */
 struct bp_cf_held {
     struct bp_extent extent;
-    size_t written; /* bytes from base that hold the pattern of `seed`; 0: no extent */
+    bool held;      /* false: there is no extent */
+    size_t written; /* bytes from base that hold the pattern of `seed` */
     unsigned seed;
 };
 #define BP_CF_SLOTS 8
 #define BP_CF_MANY 64
+#define BP_CF_RULES 32 /* more than there are */
+
+/* The suite's state: `broken`, `count` and `slots` are under the lock, the rest is constant. */
 struct bp_cf {
     bp_backing *backing;
     const struct bp_backing_ops *ops;
     struct bp_conformance_options options;
     FILE *report;
     pthread_mutex_t lock;
-    bool broken[BP_CF_RULES];
+    const char *broken[BP_CF_RULES]; /* names of the rules broken so far */
+    int count;
     struct bp_cf_held slots[BP_CF_SLOTS];
 };
 struct bp_cf_worker {
@@ -94,28 +82,30 @@ struct bp_cf_worker {
 };
 
 #define BP_CF_HAS(c, op)                                                                             \
-    ((c)->ops->struct_size >= offsetof(struct bp_backing_ops, op) + sizeof((c)->ops->op) && (c)->ops->op != NULL)
+    ((c)->ops->struct_size >= offsetof(struct bp_backing_ops, op) + sizeof((c)->ops->op) &&          \
+     (c)->ops->op != NULL)
 
 BP_CF_PRINTF(3, 4)
-static void bp_cf_break(struct bp_cf *c, enum bp_cf_rule rule, const char *format, ...)
+static void bp_cf_break(struct bp_cf *c, const char *rule, const char *format, ...)
 {
-    static const char *const names[BP_CF_RULES] = {
-        "ops",       "gives",   "error",  "untouched",    "aligned", "size",          "committed",
-        "known-zero", "page",   "zero",   "memory",       "overlap", "commit",        "commit-keeps",
-        "release",   "release-keeps", "release-zero", "populate", "impossible", "recycle",
-    };
     va_list args;
 
+    int i;
+
     pthread_mutex_lock(&c->lock);
-    if (!c->broken[rule] && c->report != NULL) {
-        fprintf(c->report, "backing %s: %s: ",
-                c->ops != NULL && c->ops->name != NULL ? c->ops->name : "(no name)", names[rule]);
-        va_start(args, format);
-        vfprintf(c->report, format, args);
-        va_end(args);
-        fputc('\n', c->report);
+    for (i = 0; i < c->count && strcmp(c->broken[i], rule) != 0; i++)
+        ;
+    if (i == c->count) {
+        c->broken[c->count++] = rule;
+        if (c->report != NULL) {
+            fprintf(c->report, "backing %s: %s: ",
+                    c->ops != NULL && c->ops->name != NULL ? c->ops->name : "(no name)", rule);
+            va_start(args, format);
+            vfprintf(c->report, format, args);
+            va_end(args);
+            fputc('\n', c->report);
+        }
     }
-    c->broken[rule] = true;
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -152,7 +142,7 @@ static void bp_cf_fill(struct bp_extent *e, size_t from, size_t to, unsigned see
         e->known_zero_from = to;
 }
 
-static bool bp_cf_verify(struct bp_cf *c, enum bp_cf_rule rule, const char *when, const struct bp_extent *e,
+static bool bp_cf_verify(struct bp_cf *c, const char *rule, const char *when, const struct bp_extent *e,
                          size_t from, size_t to, unsigned seed)
 {
     const unsigned char *p = (const unsigned char *)e->base;
@@ -174,14 +164,15 @@ static size_t bp_cf_usable(const struct bp_cf *c, const struct bp_extent *e)
 }
 
 /* Is everything from known_zero_from on zero, as far as the suite goes and at the very end? */
-static void bp_cf_check_zero(struct bp_cf *c, enum bp_cf_rule rule, const char *when, const struct bp_extent *e)
+static void bp_cf_check_zero(struct bp_cf *c, const char *rule, const char *when, const struct bp_extent *e)
 {
     const unsigned char *p = (const unsigned char *)e->base;
     size_t i, end = bp_cf_usable(c, e), committed = bp_cf_min(e->committed, e->size);
 
     for (i = e->known_zero_from; i < end; i++) {
         if (p[i] != 0) {
-            bp_cf_break(c, rule, "%s: byte %zu is not 0, known_zero_from is %zu", when, i, e->known_zero_from);
+            bp_cf_break(c, rule, "%s: byte %zu is not 0, known_zero_from is %zu", when, i,
+                        e->known_zero_from);
             return;
         }
     }
@@ -204,7 +195,8 @@ static bool bp_cf_same(const struct bp_extent *a, const struct bp_extent *b)
 static void bp_cf_check_error(struct bp_cf *c, const char *op, int err, bool any)
 {
     if (err < 0 || (!any && err != ENOMEM))
-        bp_cf_break(c, BP_CF_ERROR, "%s fails with %d, not %s", op, err, any ? "a positive errno value" : "ENOMEM");
+        bp_cf_break(c, "error", "%s fails with %d, not %s", op, err,
+                    any ? "a positive errno value" : "ENOMEM");
 }
 
 static void bp_cf_dispose(struct bp_cf *c, const struct bp_extent *e)
@@ -225,28 +217,29 @@ static bool bp_cf_acquire(struct bp_cf *c, size_t min, size_t preferred, size_t 
     if (err != 0) {
         bp_cf_check_error(c, "acquire", err, false);
         if (memcmp(&out, &before, sizeof out) != 0)
-            bp_cf_break(c, BP_CF_UNTOUCHED, "acquire of %zu bytes failed and changed its output", min);
+            bp_cf_break(c, "untouched", "acquire of %zu bytes failed and changed its output", min);
         return false;
     }
     if (memcmp(&out.base, &before.base, sizeof out.base) == 0 || out.base == NULL ||
         out.size > (size_t)PTRDIFF_MAX || (uintptr_t)out.base + out.size < (uintptr_t)out.base) {
-        bp_cf_break(c, BP_CF_SIZE, "acquire of %zu bytes gave %zu bytes at %p", min, out.size, out.base);
+        bp_cf_break(c, "size", "acquire of %zu bytes gave %zu bytes at %p", min, out.size, out.base);
         return false;
     }
     if (((uintptr_t)out.base & (align - 1)) != 0)
-        bp_cf_break(c, BP_CF_ALIGNED, "base %p is not aligned to %zu", out.base, align);
+        bp_cf_break(c, "aligned", "base %p is not aligned to %zu", out.base, align);
     if (out.size < min)
-        bp_cf_break(c, BP_CF_SIZE, "asked for %zu bytes, got %zu", min, out.size);
+        bp_cf_break(c, "size", "asked for %zu bytes, got %zu", min, out.size);
     if (out.committed > out.size)
-        bp_cf_break(c, BP_CF_COMMITTED, "%zu bytes committed of %zu", out.committed, out.size);
+        bp_cf_break(c, "committed", "%zu bytes committed of %zu", out.committed, out.size);
     if (out.committed < min && !BP_CF_HAS(c, commit))
-        bp_cf_break(c, BP_CF_COMMITTED, "%zu of %zu bytes committed and no op to commit more", out.committed, min);
+        bp_cf_break(c, "committed", "%zu of %zu bytes committed and no op to commit more", out.committed,
+                    min);
     if (out.known_zero_from > out.size)
-        bp_cf_break(c, BP_CF_KNOWN_ZERO, "known_zero_from %zu in %zu bytes", out.known_zero_from, out.size);
+        bp_cf_break(c, "known-zero", "known_zero_from %zu in %zu bytes", out.known_zero_from, out.size);
     if ((out.page & (out.page - 1)) != 0)
-        bp_cf_break(c, BP_CF_PAGE, "page %zu is no power of two", out.page);
+        bp_cf_break(c, "page", "page %zu is no power of two", out.page);
     else if (has_page != (out.page != 0))
-        bp_cf_break(c, BP_CF_PAGE, has_page ? "page is 0 and there is commit or release"
+        bp_cf_break(c, "page", has_page ? "page is 0 and there is commit or release"
                                             : "page is not 0 and there is neither commit nor release");
     *e = out;
     return true;
@@ -262,34 +255,34 @@ static int bp_cf_commit(struct bp_cf *c, struct bp_extent *e, size_t size, size_
     if (err != 0) {
         bp_cf_check_error(c, "commit", err, false);
         if (!bp_cf_same(&before, &after))
-            bp_cf_break(c, BP_CF_UNTOUCHED, "commit failed and changed the extent");
+            bp_cf_break(c, "untouched", "commit failed and changed the extent");
         *e = before;
     } else {
         if (after.committed < size || after.committed < before.committed || after.committed > before.size)
-            bp_cf_break(c, BP_CF_COMMIT, "commit of %zu in %zu bytes: committed went from %zu to %zu", size,
+            bp_cf_break(c, "commit", "commit of %zu in %zu bytes: committed went from %zu to %zu", size,
                         before.size, before.committed, after.committed);
         if (size <= before.committed && after.committed != before.committed)
-            bp_cf_break(c, BP_CF_COMMIT, "commit of %zu of %zu committed bytes changed committed to %zu", size,
+            bp_cf_break(c, "commit", "commit of %zu of %zu committed bytes changed committed to %zu", size,
                         before.committed, after.committed);
         after.committed = before.committed;
         if (!bp_cf_same(&before, &after))
-            bp_cf_break(c, BP_CF_COMMIT, "commit changed more of the extent than committed");
+            bp_cf_break(c, "commit", "commit changed more of the extent than committed");
     }
-    bp_cf_verify(c, BP_CF_COMMIT_KEEPS, "after commit", e, 0, bp_cf_min(written, bp_cf_usable(c, e)), seed);
-    bp_cf_check_zero(c, BP_CF_ZERO, "after commit", e);
+    bp_cf_verify(c, "commit-keeps", "after commit", e, 0, bp_cf_min(written, bp_cf_usable(c, e)), seed);
+    bp_cf_check_zero(c, "zero", "after commit", e);
     return err;
 }
 
-/* Commits as much as the suite uses, where the backing lets it. */
-static void bp_cf_commit_all(struct bp_cf *c, struct bp_extent *e)
+/* Commits `size` bytes of a fresh extent, where the backing has and lets it. */
+static void bp_cf_commit_fresh(struct bp_cf *c, struct bp_extent *e, size_t size)
 {
-    size_t wanted = bp_cf_min(e->size, c->options.largest);
-
-    if (BP_CF_HAS(c, commit) && e->committed < wanted)
-        (void)bp_cf_commit(c, e, wanted, 0, 0);
+    size = bp_cf_min(size, bp_cf_min(e->size, c->options.largest));
+    if (BP_CF_HAS(c, commit) && e->committed < size)
+        (void)bp_cf_commit(c, e, size, 0, 0);
 }
 
-/* Releases [offset, offset + length) of an extent of which [0, written) has the pattern, and fills it again. */
+/* Releases [offset, offset + length) of an extent of which [0, written) has the pattern, and fills it
+ * again. */
 static void bp_cf_release(struct bp_cf *c, struct bp_extent *e, size_t offset, size_t length, size_t written,
                           unsigned seed)
 {
@@ -300,9 +293,7 @@ static void bp_cf_release(struct bp_cf *c, struct bp_extent *e, size_t offset, s
     /* The pages wholly inside. The last page of an extent may be a short one. */
     low = (size_t)(((base + offset + page - 1) & ~(uintptr_t)(page - 1)) - base);
     high = end == e->size ? end : (size_t)(((base + end) & ~(uintptr_t)(page - 1)) - base);
-    if ((base + end) / page == (base + offset) / page && end != e->size)
-        high = low;
-    if (high < low || high > e->size)
+    if (high < low)
         high = low;
 
     for (times = 0; times < 2; times++) {
@@ -315,33 +306,33 @@ static void bp_cf_release(struct bp_cf *c, struct bp_extent *e, size_t offset, s
         if (err != 0) {
             bp_cf_check_error(c, "release", err, true);
             if (!bp_cf_same(&before, &after) || released != untouched)
-                bp_cf_break(c, BP_CF_UNTOUCHED, "release failed and changed its output or the extent");
+                bp_cf_break(c, "untouched", "release failed and changed its output or the extent");
             if (times == 0)
-                bp_cf_verify(c, BP_CF_RELEASE_KEEPS, "after a release that failed", e, 0, written, seed);
+                bp_cf_verify(c, "release-keeps", "after a release that failed", e, 0, written, seed);
             *e = before;
             return;
         }
         if (released == untouched || released > length || released > high - low)
-            bp_cf_break(c, BP_CF_RELEASE, "release of [%zu, %zu) with pages of %zu says %zu bytes dropped", offset,
-                        end, page, released);
+            bp_cf_break(c, "release", "release of [%zu, %zu) with pages of %zu says %zu bytes dropped",
+                        offset, end, page, released);
         after.known_zero_from = before.known_zero_from;
         if (!bp_cf_same(&before, &after))
-            bp_cf_break(c, BP_CF_RELEASE, "release changed more of the extent than known_zero_from");
+            bp_cf_break(c, "release", "release changed more of the extent than known_zero_from");
         if (e->known_zero_from > before.known_zero_from)
-            bp_cf_break(c, BP_CF_RELEASE, "release raised known_zero_from");
+            bp_cf_break(c, "release", "release raised known_zero_from");
         if (e->known_zero_from < before.known_zero_from &&
             (released == 0 || e->known_zero_from < low || high < before.known_zero_from))
-            bp_cf_break(c, BP_CF_RELEASE_ZERO,
-                        "release of [%zu, %zu) lowered known_zero_from from %zu to %zu, where it dropped nothing",
+            bp_cf_break(c, "release-zero",
+                        "release of [%zu, %zu) lowered known_zero_from from %zu to %zu, but dropped less",
                         offset, end, before.known_zero_from, e->known_zero_from);
         if (times == 0 && released == 0)
-            bp_cf_verify(c, BP_CF_RELEASE_KEEPS, "after a release of nothing", e, 0, written, seed);
-        bp_cf_verify(c, BP_CF_RELEASE_KEEPS, "before the released range", e, 0, bp_cf_min(low, written), seed);
-        bp_cf_verify(c, BP_CF_RELEASE_KEEPS, "after the released range", e, high, written, seed);
-        bp_cf_check_zero(c, BP_CF_RELEASE_ZERO, "after release", e);
+            bp_cf_verify(c, "release-keeps", "after a release of nothing", e, 0, written, seed);
+        bp_cf_verify(c, "release-keeps", "before the released range", e, 0, bp_cf_min(low, written), seed);
+        bp_cf_verify(c, "release-keeps", "after the released range", e, high, written, seed);
+        bp_cf_check_zero(c, "release-zero", "after release", e);
     }
     bp_cf_fill(e, low, bp_cf_min(high, written), seed);
-    bp_cf_verify(c, BP_CF_RELEASE, "written after release", e, 0, written, seed);
+    bp_cf_verify(c, "release", "written after release", e, 0, written, seed);
 }
 
 static void bp_cf_populate(struct bp_cf *c, struct bp_extent *e, size_t offset, size_t length, size_t written,
@@ -353,21 +344,21 @@ static void bp_cf_populate(struct bp_cf *c, struct bp_extent *e, size_t offset, 
     if (err != 0)
         bp_cf_check_error(c, "populate", err, true);
     if (!bp_cf_same(&before, e))
-        bp_cf_break(c, BP_CF_POPULATE, "populate changed the extent");
+        bp_cf_break(c, "populate", "populate changed the extent");
     *e = before;
-    bp_cf_verify(c, BP_CF_POPULATE, "after populate", e, 0, written, seed);
-    bp_cf_check_zero(c, BP_CF_POPULATE, "after populate", e);
+    bp_cf_verify(c, "populate", "after populate", e, 0, written, seed);
+    bp_cf_check_zero(c, "populate", "after populate", e);
 }
 
 /* Acquires an extent, fills it with a pattern of its own, and leaves its last byte dirty too. */
 static bool bp_cf_hold(struct bp_cf *c, uint64_t *rng, size_t min, size_t preferred, size_t align,
                        struct bp_cf_held *h)
 {
-    h->written = 0;
-    if (!bp_cf_acquire(c, min, preferred, align, &h->extent))
+    h->held = bp_cf_acquire(c, min, preferred, align, &h->extent);
+    if (!h->held)
         return false;
-    bp_cf_check_zero(c, BP_CF_ZERO, "after acquire", &h->extent);
-    bp_cf_commit_all(c, &h->extent);
+    bp_cf_check_zero(c, "zero", "after acquire", &h->extent);
+    bp_cf_commit_fresh(c, &h->extent, preferred);
     h->written = bp_cf_usable(c, &h->extent);
     h->seed = (unsigned)bp_cf_below(rng, 1u << 30);
     bp_cf_fill(&h->extent, 0, h->written, h->seed);
@@ -380,7 +371,7 @@ static bool bp_cf_hold(struct bp_cf *c, uint64_t *rng, size_t min, size_t prefer
 
 static void bp_cf_check_held(struct bp_cf *c, const char *when, const struct bp_cf_held *h)
 {
-    bp_cf_verify(c, BP_CF_MEMORY, when, &h->extent, 0, h->written, h->seed);
+    bp_cf_verify(c, "memory", when, &h->extent, 0, h->written, h->seed);
 }
 
 /* One extent at a time, of all sizes and alignments; twice each, so that recycled memory is seen. */
@@ -400,7 +391,7 @@ static void bp_cf_run_single(struct bp_cf *c, uint64_t *rng)
             bp_cf_check_held(c, "one extent", &h);
             bp_cf_dispose(c, &h.extent);
         } else if (size <= 64) {
-            bp_cf_break(c, BP_CF_GIVES, "%zu bytes are not to be had", size);
+            bp_cf_break(c, "gives", "%zu bytes are not to be had", size);
         }
     }
     for (align = BP_ALIGNMENT; align != 0 && align <= c->options.largest_align; align *= 2) {
@@ -432,8 +423,8 @@ static size_t bp_cf_acquire_many(struct bp_cf *c, uint64_t sizes_rng, uint64_t *
 
             if ((uintptr_t)e->base < (uintptr_t)other->base + other->size &&
                 (uintptr_t)other->base < (uintptr_t)e->base + e->size)
-                bp_cf_break(c, BP_CF_OVERLAP, "%zu bytes at %p and %zu bytes at %p are both held", e->size, e->base,
-                            other->size, other->base);
+                bp_cf_break(c, "overlap", "%zu bytes at %p and %zu bytes at %p are both held", e->size,
+                            e->base, other->size, other->base);
         }
     }
     return count;
@@ -461,7 +452,7 @@ static void bp_cf_run_many(struct bp_cf *c, uint64_t *rng)
         }
     }
     if (count < first)
-        bp_cf_break(c, BP_CF_RECYCLE, "%zu extents could be held at first, %zu after all were disposed of", first,
+        bp_cf_break(c, "recycle", "%zu extents could be held at first, %zu after all were disposed of", first,
                     count);
 }
 
@@ -478,24 +469,27 @@ static void bp_cf_run_commit(struct bp_cf *c, uint64_t *rng)
         if (!bp_cf_acquire(c, round < 2 ? 64 : largest / 2, largest, BP_ALIGNMENT, &e))
             continue;
         has_neighbour = bp_cf_hold(c, rng, 64, largest / 4, BP_ALIGNMENT, &neighbour);
-        bp_cf_check_zero(c, BP_CF_ZERO, "after acquire", &e);
+        bp_cf_check_zero(c, "zero", "after acquire", &e);
         seed = (unsigned)bp_cf_below(rng, 1u << 30);
         end = bp_cf_min(e.size, largest);
         for (steps = 0; steps < 64; steps++) {
             written = bp_cf_usable(c, &e);
             bp_cf_fill(&e, 0, written, seed);
-            if (bp_cf_commit(c, &e, 1, written, seed) != 0 || bp_cf_commit(c, &e, e.committed, written, seed) != 0)
-                bp_cf_break(c, BP_CF_COMMIT, "commit of what is committed already fails");
+            if (bp_cf_commit(c, &e, 1, written, seed) != 0 ||
+                bp_cf_commit(c, &e, e.committed, written, seed) != 0)
+                bp_cf_break(c, "commit", "commit of what is committed already fails");
             if (e.committed >= end || e.committed < written)
                 break;
-            target = e.committed + 1 + bp_cf_below(rng, steps % 3 == 0 ? 1 : bp_cf_min(e.committed + 1, 65536));
+            target = e.committed + 1;
+            if (steps % 3 != 0)
+                target += bp_cf_below(rng, bp_cf_min(target, 65536));
             if (bp_cf_commit(c, &e, bp_cf_min(target, end), written, seed) != 0)
                 break;
         }
         if (e.committed < end && bp_cf_commit(c, &e, end, bp_cf_usable(c, &e), seed) == 0) {
             written = bp_cf_usable(c, &e);
             bp_cf_fill(&e, 0, written, seed);
-            bp_cf_verify(c, BP_CF_MEMORY, "all committed", &e, 0, written, seed);
+            bp_cf_verify(c, "memory", "all committed", &e, 0, written, seed);
         }
         if (has_neighbour) {
             bp_cf_check_held(c, "another extent committed", &neighbour);
@@ -518,7 +512,7 @@ static void bp_cf_run_release(struct bp_cf *c, uint64_t *rng)
             if (!bp_cf_hold(c, rng, held == 1 ? size : 64, held == 1 ? size : 64, BP_ALIGNMENT, &h[held]))
                 break;
         }
-        if (held == 3) {
+        if (held == 3 && h[1].written > 0) {
             struct bp_extent *e = &h[1].extent;
             const unsigned seed = h[1].seed;
 
@@ -564,7 +558,7 @@ static void bp_cf_run_release_part(struct bp_cf *c, uint64_t *rng)
     for (round = 0; round < 8; round++) {
         if (!bp_cf_acquire(c, 64, c->options.largest / 2, BP_ALIGNMENT, &e))
             continue;
-        bp_cf_commit_all(c, &e);
+        bp_cf_commit_fresh(c, &e, c->options.largest / 2);
         n = bp_cf_usable(c, &e);
         used = n > 0 ? bp_cf_below(rng, n) : 0;
         seed = (unsigned)bp_cf_below(rng, 1u << 30);
@@ -584,7 +578,7 @@ static void bp_cf_run_populate(struct bp_cf *c, uint64_t *rng)
     for (round = 0; round < 2; round++) {
         if (!bp_cf_acquire(c, 64, c->options.largest / 2, BP_ALIGNMENT, &e))
             continue;
-        bp_cf_commit_all(c, &e);
+        bp_cf_commit_fresh(c, &e, c->options.largest / 2);
         n = bp_cf_usable(c, &e);
         seed = (unsigned)bp_cf_below(rng, 1u << 30);
         bp_cf_populate(c, &e, 0, 0, 0, seed);
@@ -613,32 +607,26 @@ static void bp_cf_run_impossible(struct bp_cf *c)
     for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         for (align = BP_ALIGNMENT; align != 0 && align <= c->options.largest_align; align *= 16) {
             if (bp_cf_acquire(c, sizes[i], sizes[i], align, &e)) {
-                bp_cf_break(c, BP_CF_IMPOSSIBLE, "acquire of %zu bytes succeeds", sizes[i]);
+                bp_cf_break(c, "impossible", "acquire of %zu bytes succeeds", sizes[i]);
                 bp_cf_dispose(c, &e);
             }
             if (!bp_cf_acquire(c, 64, sizes[i], align, &e))
                 continue;
             size = bp_cf_usable(c, &e);
             bp_cf_fill(&e, 0, bp_cf_min(size, 64), 1);
-            bp_cf_verify(c, BP_CF_MEMORY, "impossible size preferred", &e, 0, bp_cf_min(size, 64), 1);
+            bp_cf_verify(c, "memory", "impossible size preferred", &e, 0, bp_cf_min(size, 64), 1);
             bp_cf_dispose(c, &e);
         }
     }
 }
 
-/* Bytes of address space of this process, or 0 where that is not known or means nothing. */
+/* Bytes of address space of this process, or 0 where that is not known or means nothing: address sanitizers
+ * keep freed memory for a while. */
 static size_t bp_cf_address_space(void)
 {
-    size_t size = 0;
-#if defined(__SANITIZE_ADDRESS__)
-    return 0; /* freed memory goes to quarantine */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-    return 0;
-#endif
-#endif
     FILE *f = fopen("/proc/self/status", "r");
     char line[128];
+    size_t size = 0;
 
     if (f == NULL)
         return 0;
@@ -647,21 +635,20 @@ static size_t bp_cf_address_space(void)
             break;
     }
     fclose(f);
-    return size * 1024;
+    return BP_CF_QUARANTINE ? 0 : size * 1024;
 }
 
 /* Thousands of extents, one after another: the last must be as easy to get as the first. */
-static void bp_cf_run_recycle(struct bp_cf *c, uint64_t *rng)
+static void bp_cf_run_recycle(struct bp_cf *c)
 {
     static const size_t cycles = 4096;
     const size_t size = bp_cf_min(65536, c->options.largest), before = bp_cf_address_space();
     struct bp_extent e;
     size_t i, after;
 
-    (void)rng;
     for (i = 0; i < cycles; i++) {
         if (!bp_cf_acquire(c, 64, size, BP_ALIGNMENT, &e)) {
-            bp_cf_break(c, BP_CF_RECYCLE, "acquire fails after %zu extents that were all disposed of", i);
+            bp_cf_break(c, "recycle", "acquire fails after %zu extents that were all disposed of", i);
             return;
         }
         bp_cf_fill(&e, 0, bp_cf_min(bp_cf_usable(c, &e), 16), 1);
@@ -669,7 +656,7 @@ static void bp_cf_run_recycle(struct bp_cf *c, uint64_t *rng)
     }
     after = bp_cf_address_space();
     if (before != 0 && after > before && after - before > cycles * size / 4)
-        bp_cf_break(c, BP_CF_RECYCLE, "the process grew by %zu bytes over %zu extents of %zu, one at a time",
+        bp_cf_break(c, "recycle", "the process grew by %zu bytes over %zu extents of %zu, one at a time",
                     after - before, cycles, size);
 }
 
@@ -695,11 +682,11 @@ static void *bp_cf_work(void *data)
     for (i = 0; i < 300; i++) {
         size = 1 + bp_cf_below(&w->rng, bp_cf_min(c->options.largest / 8, i % 16 == 0 ? 65536 : 8192));
         align = bp_cf_min((size_t)BP_ALIGNMENT << bp_cf_below(&w->rng, 5), c->options.largest_align);
-        if (!bp_cf_acquire(c, size, size, align, &h.extent))
+        h.held = bp_cf_acquire(c, size, size, align, &h.extent);
+        if (!h.held)
             continue;
-        bp_cf_check_zero(c, BP_CF_ZERO, "threads at work", &h.extent);
-        if (BP_CF_HAS(c, commit) && h.extent.committed < size)
-            (void)bp_cf_commit(c, &h.extent, size, 0, 0);
+        bp_cf_check_zero(c, "zero", "threads at work", &h.extent);
+        bp_cf_commit_fresh(c, &h.extent, size);
         h.written = bp_cf_min(bp_cf_usable(c, &h.extent), 65536);
         h.seed = (unsigned)bp_cf_below(&w->rng, 1u << 30);
         bp_cf_fill(&h.extent, 0, h.written, h.seed);
@@ -711,7 +698,7 @@ static void *bp_cf_work(void *data)
             bp_cf_populate(c, &h.extent, 0, h.written, h.written, h.seed);
         bp_cf_check_held(c, "threads at work", &h);
         bp_cf_swap(c, bp_cf_below(&w->rng, BP_CF_SLOTS), &h);
-        if (h.written != 0) {
+        if (h.held) {
             bp_cf_check_held(c, "from another thread", &h);
             bp_cf_dispose(c, &h.extent);
         }
@@ -736,7 +723,7 @@ static void bp_cf_run_threads(struct bp_cf *c, uint64_t *rng)
     for (i = 0; i < started; i++)
         pthread_join(workers[i].thread, NULL);
     for (i = 0; i < BP_CF_SLOTS; i++) {
-        if (c->slots[i].written != 0) {
+        if (c->slots[i].held) {
             bp_cf_check_held(c, "threads are done", &c->slots[i]);
             bp_cf_dispose(c, &c->slots[i].extent);
         }
@@ -748,9 +735,9 @@ static bool bp_cf_run_ops(struct bp_cf *c)
     const size_t least = offsetof(struct bp_backing_ops, dispose) + sizeof c->ops->dispose;
 
     if (c->ops == NULL || c->ops->struct_size < least)
-        bp_cf_break(c, BP_CF_OPS, "there are no ops, or struct_size has no room for acquire and dispose");
+        bp_cf_break(c, "ops", "there are no ops, or struct_size has no room for acquire and dispose");
     else if (c->ops->name == NULL || c->ops->acquire == NULL || c->ops->dispose == NULL)
-        bp_cf_break(c, BP_CF_OPS, "name, acquire or dispose is NULL");
+        bp_cf_break(c, "ops", "name, acquire or dispose is NULL");
     else
         return true;
     return false;
@@ -762,7 +749,6 @@ static int bp_conformance_run(bp_backing *backing, const struct bp_conformance_o
     const struct bp_conformance_options defaults = BP_CONFORMANCE_OPTIONS_INIT;
     struct bp_cf c;
     uint64_t rng;
-    int broken = 0, i;
 
     memset(&c, 0, sizeof c);
     c.backing = backing;
@@ -789,16 +775,14 @@ static int bp_conformance_run(bp_backing *backing, const struct bp_conformance_o
         if (BP_CF_HAS(&c, populate))
             bp_cf_run_populate(&c, &rng);
         bp_cf_run_impossible(&c);
-        bp_cf_run_recycle(&c, &rng);
+        bp_cf_run_recycle(&c);
         if (c.options.threads > 0)
             bp_cf_run_threads(&c, &rng);
         if (report != NULL)
             fflush(report);
     }
     pthread_mutex_destroy(&c.lock);
-    for (i = 0; i < BP_CF_RULES; i++)
-        broken += c.broken[i];
-    return broken;
+    return c.count;
 }
 
 #endif
