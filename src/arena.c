@@ -482,9 +482,12 @@ bp_mark bp_arena_mark(bp_arena *pub)
 {
     struct arena *a = arena_of(pub);
 
+    bp_mark mark = { pub->cursor, a->current, a->newest, a->cleanups, NULL, a->earlier, a->epoch };
+
+    mark.floor = (a->flags & ARENA_MARKED) != 0 ? a->floor : a->current->start;
     a->flags |= ARENA_MARKED;
     a->floor = pub->cursor;
-    return (bp_mark){ pub->cursor, a->current, a->newest, a->cleanups, a->earlier, a->epoch };
+    return mark;
 }
 
 static bool mark_is_alive(const struct arena *a, const bp_mark *mark)
@@ -536,8 +539,9 @@ int bp_arena_rewind(bp_arena *pub, bp_mark mark)
 
 void bp_arena_scope_end(struct bp_arena_scope_guard *guard)
 {
-    if (guard->arena != NULL)
-        (void)bp_arena_rewind(guard->arena, guard->mark);
+    /* Nobody has the mark any more: blocks below it may be resized again. */
+    if (bp_arena_rewind(guard->arena, guard->mark) == 0)
+        arena_of(guard->arena)->floor = guard->mark.floor;
 }
 
 /* ---- idle arenas ---- */
@@ -576,9 +580,8 @@ int arena_release(struct arena *a, size_t *bytes)
     arena_drop_spares(a);
     if (to <= from || !segment_can_release(a, s))
         return 0;
-    /* The rest of the last page was never written, so it goes too: the end is rounded by address, for
-     * the base need not be a multiple of a large page. */
-    to += (size_t)(0 - ((uintptr_t)base + to)) & (s->extent.page - 1);
+    /* The rest of the last page was never written, so it goes too. */
+    to += (0 - to) & (s->extent.page - 1);
     to = min_size(to, s->extent.committed);
     s->extent.known_zero_from = zero_from;
     rc = backing_release(a->backing, &s->extent, from, to - from, &released);

@@ -7,6 +7,7 @@
 #ifndef BUMPOOL_SRC_OS_H
 #define BUMPOOL_SRC_OS_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +37,13 @@ int os_release(void *p, size_t size, bool lazy, bool *zero);
 
 /* Makes committed memory resident and writable without a fault; contents are kept. */
 int os_populate(void *p, size_t size);
+
+/* Gives errno its value from before a call of malloc or aligned_alloc back. A plain assignment will not do:
+ * compilers take these for functions that change nothing and drop it as redundant. */
+static inline void os_restore_errno(int saved)
+{
+    *(volatile int *)&errno = saved;
+}
 
 /* `size` rounded up to a multiple of `unit`, a power of two. False when that is above PTRDIFF_MAX, which no
  * object can be. */

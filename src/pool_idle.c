@@ -2,8 +2,9 @@
  *
  * Care of idle arenas: prewarm, release, trim. Each takes a few arenas out of the pool, works on them without
  * the lock, and puts them back, so that no call of a backing happens under the lock and the other
- * threads never miss more than BATCH arenas. Idle arenas wait in two lists: `warm` ones may have pages to
- * release, `cold` ones have none, so that a second release costs nothing.
+ * threads never miss more than BATCH arenas. Idle arenas wait in two lists: `warm` ones were given back since the last
+ * release, `cold` ones have been released or were never used. All cold ones are older than all warm ones, and a
+ * second release has nothing to walk over.
  */
 #define _GNU_SOURCE
 #include "lane.h"
@@ -23,6 +24,8 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
     size_t done = 0;
     int rc = 0;
 
+    if (added != NULL)
+        *added = 0;
     if (pool == NULL)
         return EINVAL;
     pthread_mutex_lock(&pool->lock);
@@ -72,7 +75,8 @@ size_t bp_pool_release_idle(bp_pool *arg)
     lanes_drain(pool, false, 0);
     /* Those that come in meanwhile, or fail, are not for this call. */
     for (left = pool->warm.count; left != 0 && pool->warm.count != 0;) {
-        size_t n = 0, bytes, released = 0, count = 0;
+        size_t n = 0, released = 0, count = 0;
+        bool done[BATCH];
 
         while (n < BATCH && left != 0 && pool->warm.count != 0) {
             batch[n] = list_pop_oldest(&pool->warm);
@@ -81,7 +85,11 @@ size_t bp_pool_release_idle(bp_pool *arg)
         }
         pthread_mutex_unlock(&pool->lock);
         for (size_t i = 0; i < n; i++) {
-            count += arena_is_dirty(batch[i]) && arena_release(batch[i], &bytes) == 0;
+            size_t bytes = 0;
+            bool dirty = arena_is_dirty(batch[i]);
+
+            done[i] = !dirty || arena_release(batch[i], &bytes) == 0;
+            count += dirty && done[i];
             released += bytes;
         }
         pthread_mutex_lock(&pool->lock);
@@ -92,7 +100,12 @@ size_t bp_pool_release_idle(bp_pool *arg)
             pool->kept_bytes -= a->accounted - a->footprint; /* spares are gone */
             a->accounted = a->footprint;
             a->flags &= ~(uint32_t)ARENA_RESIZED;
-            pool_put_idle(pool, a); /* oldest first onto the head keeps the order */
+            if (done[i]) {
+                a->state = STATE_IDLE;
+                list_push(&pool->cold, a); /* oldest first onto the head keeps the order */
+            } else {
+                pool_put_idle(pool, a);
+            }
         }
         pool->releases += count;
         pool->released_bytes += released;

@@ -71,8 +71,8 @@ struct bp_pool {
 
     _Alignas(64) pthread_mutex_t lock;
     /* Sync: the lock, down to the lanes. */
-    struct arena_list warm;  /* idle arenas that may have pages to release */
-    struct arena_list cold;  /* idle arenas that have none */
+    struct arena_list warm;  /* idle arenas given back since the last release */
+    struct arena_list cold;  /* idle arenas released, or never used: all older than the warm ones */
     struct arena *vacant;
     size_t total;            /* arenas in every state but VACANT */
     size_t in_transit;       /* of these, IN_TRANSIT */
@@ -118,7 +118,7 @@ struct arena *list_pop_oldest(struct arena_list *list);
 bool keep_try(bp_pool *pool, struct arena *a);
 void keep_drop(bp_pool *pool, struct arena *a);
 
-/* Puts a counted arena into the idle list it belongs in, as the newest there. */
+/* Puts a counted arena into the idle list, as the newest. */
 void pool_put_idle(bp_pool *pool, struct arena *a);
 
 /* Makes an empty arena, LIVE and not counted; drops the lock meanwhile. EAGAIN at max_arenas, ENOMEM, or the

@@ -32,9 +32,9 @@ enum bp_arena_policy {
 
 struct bp_arena_config {
     size_t struct_size;
-    size_t size;      /* bytes that the first extent must be able to hold, at least 1. The default size is
-                         a wish only: an arena with it takes less (down to 64 bytes) from a backing that has
-                         no more, such as a small buffer. */
+    size_t size;      /* bytes that the first extent must be able to hold, at least 1; counted in units of
+                         16. The default size is a wish only: an arena with it takes less (down to 64 bytes)
+                         from a backing that has no more, such as a small buffer. */
     enum bp_arena_policy policy;
     size_t max_spare; /* bytes of spill extents kept over a reset for the next unit of work; the rest is
                          disposed of. 0 keeps none; BP_UNLIMITED keeps all. */
@@ -51,7 +51,8 @@ struct bp_arena_config {
 BP_API int bp_arena_create(bp_backing *backing, const struct bp_arena_config *config, bp_arena **out) BP_NODISCARD;
 
 /* Runs the cleanups and disposes of every extent. NULL is left alone. An arena from a pool is misuse
- * (EINVAL), as is a call from a cleanup of the same arena (EBUSY); nothing is freed then. */
+ * (EINVAL), as is a call from a cleanup of the same arena (EBUSY); nothing is freed then. Destroying an
+ * arena twice is not seen. */
 BP_API int bp_arena_destroy(bp_arena *a);
 
 /* ---- allocation ----
@@ -131,13 +132,14 @@ BP_API void *bp_arena_alloc_array(bp_arena *a, size_t n, size_t size, size_t ali
 #define bp_new_array(a, type, n) ((type *)bp_arena_alloc_array((a), (n), sizeof(type), alignof(type)))
 
 /* `size` zero bytes. Memory that is known to be zero already (fresh or released pages) is not written;
- * of memory used before, exactly the bytes that were handed out since are cleared. */
+ * of memory used before, exactly the bytes that were handed out since are cleared (and those that a printf
+ * that did not fit has written). */
 BP_API void *bp_arena_zalloc(bp_arena *a, size_t size) BP_NODISCARD BP_ALLOC_SIZE(2);
 BP_API void *bp_arena_calloc(bp_arena *a, size_t n, size_t size) BP_NODISCARD BP_ALLOC_SIZE(2, 3);
 
 /* Resizes a block of `old_size` bytes (as asked for) to `new_size`; NULL with ENOMEM leaves it as it was.
- * The last block since the newest mark grows and shrinks in place; any other shrinks for nothing and
- * grows by copying min(old_size, new_size) bytes to a new block aligned to 16. `p` NULL is an alloc. */
+ * The last block grows and shrinks in place unless a mark, other than of a scope that has ended, was taken
+ * since; any other shrinks for nothing and grows by copying min(old_size, new_size) bytes to a new block aligned to 16. `p` NULL is an alloc. */
 BP_API void *bp_arena_realloc(bp_arena *a, void *p, size_t old_size, size_t new_size) BP_NODISCARD;
 
 /* Copies. strndup copies at most `n` bytes and always terminates. printf sizes the string exactly;
@@ -155,11 +157,12 @@ BP_API char *bp_arena_vprintf(bp_arena *a, const char *format, va_list args) BP_
 struct bp_mark {
     char *cursor;
     void *segment, *newest, *cleanup;
+    char *floor;
     size_t earlier, epoch;
 };
 typedef struct bp_mark bp_mark;
 
-/* Marks nest to any depth. Cost: a copy of six words. */
+/* Marks nest to any depth. Cost: a copy of seven words. */
 BP_API bp_mark bp_arena_mark(bp_arena *a);
 
 /* Drops everything allocated since the mark: runs the cleanups registered since, newest first, and retires
@@ -167,7 +170,7 @@ BP_API bp_mark bp_arena_mark(bp_arena *a);
 BP_API int bp_arena_rewind(bp_arena *a, bp_mark mark);
 
 /* Has `fn(data)` called when the memory allocated now goes away: at rewind past this point, reset, give_back
- * or destroy, newest first. The registration takes 32 bytes of the arena. `fn` may read the arena's
+ * or destroy, newest first, in the thread that does it. The registration takes 32 bytes of the arena. `fn` may read the arena's
  * blocks and allocate (memory that is gone when the reset is done), but not reset, rewind, destroy or
  * give it back (misuse, EBUSY), nor register (EBUSY). EINVAL: fn NULL; ENOMEM. An arena without cleanups
  * pays nothing for them. */
@@ -182,8 +185,8 @@ BP_API size_t bp_arena_used(const bp_arena *a);       /* bytes handed out, with 
 BP_API size_t bp_arena_capacity(const bp_arena *a);   /* bytes usable in the extents it holds, spares included */
 BP_API size_t bp_arena_remaining(const bp_arena *a);  /* bytes left in the current extent, committed or not */
 BP_API size_t bp_arena_high_water(const bp_arena *a); /* the most `used` has ever been */
-BP_API bool bp_arena_owns(const bp_arena *a, const void *p); /* p lies in a block, or padding, handed out and
-                                                                not dropped since */
+BP_API bool bp_arena_owns(const bp_arena *a, const void *p); /* p points to a byte, be it padding, handed out
+                                                                and not dropped since */
 
 /* ---- scopes ---- for compilers with the cleanup attribute */
 #if defined(__GNUC__) || defined(__clang__)
@@ -193,7 +196,7 @@ struct bp_arena_scope_guard {
 };
 BP_API void bp_arena_scope_end(struct bp_arena_scope_guard *guard);
 
-/* Rewinds `a` to this line when control leaves the enclosing block by any way but longjmp and exit. */
+/* Rewinds `a` (not NULL) to this line when control leaves the enclosing block by any way but longjmp and exit. */
 #define BP_ARENA_SCOPE(a) BP_ARENA_SCOPE_(a, __LINE__)
 #define BP_ARENA_SCOPE_(a, line) BP_ARENA_SCOPE__(a, line)
 #define BP_ARENA_SCOPE__(a, line)                                                             \

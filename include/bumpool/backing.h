@@ -21,7 +21,8 @@ struct bp_extent {
     size_t committed;       /* bytes from base that may be read and written now, at most `size` */
     size_t known_zero_from; /* every byte at or past this offset reads as 0, once committed; `size` when
                                nothing is known. The holder raises it as it writes. */
-    size_t page;            /* granule of commit and release, a power of two; 0: the backing has neither */
+    size_t page;            /* granule of commit and release in bytes, a power of two; base is a multiple of
+                               it. 0: the backing has neither */
     void *data;             /* the backing's own; nobody else looks at it */
 };
 
@@ -48,11 +49,12 @@ struct bp_extent {
  * commit    makes at least the first `size` bytes usable and says how many are in extent->committed.
  *           `size` is at most extent->size. Committed memory stays committed until dispose.
  * release   drops the physical pages that lie wholly inside the committed range
- *           [offset, offset + length), rounding inward, and stores the number of bytes dropped. The range
+ *           [offset, offset + length), rounding inward to extent->page (an end that is the extent's need not be a
+ *           multiple of it), and stores the number of bytes dropped. The range
  *           stays committed and addressable; its contents become zero or unspecified. When the backing
  *           knows that they are zero and the dropped part reaches known_zero_from, it lowers
  *           known_zero_from to the first byte dropped.
- * populate  makes the committed range resident, so that the first write to it does not fault.
+ * populate  makes the committed range [offset, offset + length) resident, so that the first write to it does not fault.
  * destroy   frees the backing itself; NULL for a backing whose memory is not its own. */
 struct bp_backing_ops {
     size_t struct_size; /* sizeof(struct bp_backing_ops) of the backing's author */

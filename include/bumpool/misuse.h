@@ -4,7 +4,7 @@
  * An errno value tells a program what the world did to it; misuse tells a programmer what the program
  * did wrong. Every detected misuse goes to one handler for the process. The default prints one line to
  * standard error and aborts. When a handler returns, the call that found the misuse changes nothing
- * and returns the error given for its kind.
+ * and returns the error given for its kind (0 where it returns a count, nothing where it returns nothing).
  */
 #ifndef BUMPOOL_H
 #error "include <bumpool.h>"

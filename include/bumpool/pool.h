@@ -19,7 +19,8 @@
  * give_back frees it, under the same rules. It keeps nothing idle.
  *
  * fork: a child of a process in which no other thread was inside a pool call may go on with its copy of
- * the pool and of the arenas; parent and child share no memory.
+ * the pool and of the arenas; with the stock backings over private memory the two share nothing. Arenas that
+ * other threads had checked out stay live in the child.
  */
 #ifndef BUMPOOL_H
 #error "include <bumpool.h>"
@@ -50,22 +51,23 @@ struct bp_pool_config {
  * EINVAL: unknown struct_size or policy, arena_size 0 or above PTRDIFF_MAX, out NULL; ENOMEM. */
 BP_API int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_pool **out) BP_NODISCARD;
 
-/* Disposes of the idle arenas and frees the pool. EBUSY while arenas are live: nothing is freed. 0 for
- * NULL. */
+/* Disposes of the idle arenas and ends the pool, whose struct (some 9 KiB) is kept for the next bp_pool_create.
+ * EBUSY while arenas are live: nothing is freed. 0 for NULL. */
 BP_API int bp_pool_destroy(bp_pool *pool);
 
-/* Hands out an empty arena: the newest idle one, or else a new one. Never blocks. EAGAIN: max_arenas are
- * live; ENOMEM or the backing's error: no idle arena and none could be made; EINVAL: out NULL.
+/* Hands out an empty arena: the newest idle one, or else a new one. Never blocks. EAGAIN: max_arenas exist
+ * and none is idle, or those that are are just then in the hands of release_idle, trim or prewarm; ENOMEM or the backing's error: no idle arena and none could be made; EINVAL: out NULL.
  * Cost: a thread that reuses its own arena takes no lock and no atomic read-modify-write. */
 BP_API int bp_pool_checkout(bp_pool *pool, bp_arena **out) BP_NODISCARD;
 
-/* Takes an arena back and resets it; it is the caller's no more, whatever the caps say: an arena over a
- * cap is disposed of. EINVAL and EBUSY for misuse only; EINVAL without a report for NULL. Cost as checkout. */
+/* Takes an arena back and resets it; it is the caller's no more, whatever the caps say: an arena over
+ * max_idle_bytes loses its spares first, one over a cap is disposed of. EINVAL and EBUSY for misuse only; EINVAL without a report for NULL. Cost as checkout. */
 BP_API int bp_pool_give_back(bp_pool *pool, bp_arena *arena);
 
 /* Mints up to `n` idle arenas ahead of need, fewer where a cap comes first (that is no error), each with
  * the first `prefault` bytes resident. *added (may be NULL) is the number added, on error too: ENOMEM or
- * the backing's error stops the work, what was added stays. A backing that cannot populate is no error. */
+ * the backing's error stops the work, what was added stays. A backing that cannot populate is no error. The
+ * NULL pool keeps nothing: 0, and none added. */
 BP_API int bp_pool_prewarm(bp_pool *pool, size_t n, size_t *added);
 
 /* Arenas in the pool / checked out. A moment's value when other threads are at work. Cost: a lock. */
@@ -77,7 +79,7 @@ BP_API size_t bp_pool_live_count(bp_pool *pool);
  * The arenas under work (16 at a time) are not to be had meanwhile. */
 BP_API size_t bp_pool_release_idle(bp_pool *pool);
 
-/* Disposes of idle arenas, oldest first, until at most `keep` are left. */
+/* Disposes of idle arenas, oldest first, until at most `keep` are left. 0; EINVAL for a destroyed pool. */
 BP_API int bp_pool_trim(bp_pool *pool, size_t keep);
 
 /* Figures since creation, and of now. Bytes are of the arenas' extents, not of the pool's bookkeeping.
@@ -97,11 +99,11 @@ struct bp_pool_stats {
     uint64_t idle_bytes;     /* committed bytes counted against max_idle_bytes now */
     uint64_t reserved_bytes; /* address space of all arenas now */
     uint64_t committed_bytes; /* of that, committed */
-    uint64_t high_water;     /* most bytes in use at once by a single arena, of those that exist now */
+    uint64_t high_water;     /* most bytes that one arena had in use, as of its last reset or rewind */
     uint64_t reserved[48];   /* 0 */
 };
 
-/* Fills *stats. Cost: a lock and a walk over the arenas. EINVAL: stats NULL. */
+/* Fills *stats. Cost: a lock and a look at every lane. EINVAL: stats NULL. */
 BP_API int bp_pool_stats(bp_pool *pool, struct bp_pool_stats *stats);
 
 /* ---- scope ---- for compilers with the cleanup attribute */

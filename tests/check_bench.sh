@@ -1,0 +1,408 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# bumpool-bench commits: small repositories and traces of every kind, good and bad. The program is taken from
+# $BUMPOOL_BENCH. What this build or machine lacks (git, libgit2, ptrace, a full device) is skipped, and said.
+
+bench=${BUMPOOL_BENCH:-./bumpool-bench}
+case $bench in
+/*) ;;
+*) bench=$PWD/$bench ;;
+esac
+if [ ! -x "$bench" ]; then
+    echo "check_bench: $bench is not there" >&2
+    exit 1
+fi
+
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+cd "$tmp" || exit 1
+
+failures=0
+fail()
+{
+    echo "FAIL: $*"
+    if [ -s err ]; then
+        sed 's/^/    stderr: /' err
+    fi
+    failures=$((failures + 1))
+}
+
+skip()
+{
+    echo "SKIPPED: $*"
+}
+
+# expect STATUS NAME ARGUMENT...: runs `bumpool-bench commits ARGUMENT...` into the files out and err. No
+# failure may pass in silence or end by a signal (a status above 128).
+expect()
+{
+    wanted=$1
+    name=$2
+    shift 2
+    "$bench" commits "$@" >out 2>err
+    got=$?
+    if [ "$got" -ne "$wanted" ]; then
+        fail "$name: exit status $got, not $wanted"
+        return 1
+    fi
+    if [ "$wanted" -ne 0 ] && [ "$(wc -l <err)" -ne 1 ]; then
+        fail "$name: not one line on standard error"
+        return 1
+    fi
+    return 0
+}
+
+fast='--quick --rounds 3' # of three, one stray page fault is not the median
+
+# ---- CSV and JSON ----
+
+contestants='limit bumpool-malloc bumpool-mmap bumpool-reserved bumpool-buffer mmap-fresh malloc'
+if "$bench" commits --help | grep -q 'mimalloc .*left out'; then
+    skip 'mimalloc was left out of this build'
+else
+    contestants="$contestants bumpool-mimalloc mimalloc mimalloc-heap"
+fi
+
+# check_csv FILE CASE: the header; all metrics of all contestants; numbers in order; limit is once limit.
+check_csv()
+{
+    awk -F, -v wanted_case="$2" -v contestants="$contestants" '
+        function bad(why) { print "line " NR ": " why ": " $0; wrong = 1 }
+        BEGIN {
+            metrics = "ns_per_unit ns_per_alloc ratio_to_limit ratio_to_malloc minor_faults_per_unit"
+            metrics = metrics " syscalls_per_unit peak_rss_kib"
+            metric_count = split(metrics, metric, " ")
+            contestant_count = split(contestants, contestant, " ")
+        }
+        NR == 1 { if ($0 != "workload,case,contestant,metric,median,min,max") bad("header"); next }
+        NF != 7 { bad("not 7 fields") }
+        $1 != "commits" { bad("workload") }
+        $2 != wanted_case { next }
+        seen[$3, $4]++ { bad("twice") }
+        $5 == "" && $4 !~ /^(syscalls_per_unit|peak_rss_kib)$/ { bad("no figure") }
+        $5 != "" && $5 !~ /^[0-9]+(\.[0-9]+)?$/ { bad("no number") }
+        $5 != "" && ($5 + 0 < $6 + 0 || $5 + 0 > $7 + 0) { bad("figures") }
+        $4 ~ /^ns_/ && $5 + 0 <= 0 { bad("no time") }
+        ($3 == "limit" && $4 == "ratio_to_limit") || ($3 == "malloc" && $4 == "ratio_to_malloc") {
+            if ($5 != 1 || $6 != 1 || $7 != 1) bad("not once itself")
+        }
+        END {
+            for (i = 1; i <= contestant_count; i++)
+                for (k = 1; k <= metric_count; k++)
+                    if (!((contestant[i], metric[k]) in seen)) {
+                        print "no row for " wanted_case ", " contestant[i] ", " metric[k]
+                        wrong = 1
+                    }
+            exit wrong
+        }' "$1" || fail "$1: case $2"
+}
+
+# figure FILE CASE CONTESTANT METRIC: the median
+figure()
+{
+    awk -F, -v k="commits,$2,$3,$4," 'index($0, k) == 1 { print $5 }' "$1"
+}
+
+check_json()
+{
+    if command -v python3 >/dev/null 2>&1; then
+        python3 - "$1" <<'PYTHON' || fail "$1: not the JSON it should be"
+import json, sys
+with open(sys.argv[1], encoding="utf-8") as f:
+    data = json.load(f)
+assert data["environment"]["bumpool"]
+assert data["cases"] and all(len(c["digest"]) == 16 for c in data["cases"])
+cases = {c["case"] for c in data["cases"]}
+assert data["rows"] and all(r["case"] in cases and "median" in r for r in data["rows"])
+PYTHON
+    else
+        [ "$(grep -c '"metric":' "$1")" -gt 0 ] && [ "$(tail -n 1 "$1")" = '}' ] || fail "$1: not JSON"
+    fi
+}
+
+# Recycled memory: no fault and no system call in a whole pass. Sanitizers have reasons for both.
+check_steady()
+{
+    if grep -q 'built with a sanitizer' out; then
+        skip "$1: faults and system calls: built with a sanitizer"
+        return
+    fi
+    for c in bumpool-malloc bumpool-mmap bumpool-reserved bumpool-buffer; do
+        value=$(figure "$1" "$2" $c minor_faults_per_unit)
+        [ "$value" = 0.000000 ] || fail "$1: $2: $c: $value faults per unit"
+        value=$(figure "$1" "$2" $c syscalls_per_unit)
+        case $value in
+        0.000000) ;;
+        '') skip 'system calls are not counted here: ptrace is not permitted' ;;
+        *) fail "$1: $2: $c: $value system calls per unit" ;;
+        esac
+    done
+    value=$(figure "$1" "$2" mmap-fresh syscalls_per_unit)
+    case $value in
+    '' | [2-9]* | [1-9][0-9]*) ;;
+    *) fail "$1: $2: mmap-fresh makes $value system calls per unit, which cannot be" ;;
+    esac
+}
+
+# ---- use ----
+
+expect 0 'help' --help && grep -q -e '--trace' out || fail 'help: not on standard output'
+expect 2 'unknown option' --nonsense
+expect 2 'argument' nonsense
+expect 2 'no number' --rounds many
+expect 2 'rounds 0' --rounds 0
+expect 2 'negative number' --max -1
+expect 2 'number with a tail' --max 10x
+expect 2 'huge number' --max 99999999999999999999999
+expect 2 'unknown contestant' --only limit,nobody
+expect 2 'empty contestant' --only ''
+expect 2 'record without a repository' --trace t --record r
+"$bench" >out 2>err
+[ $? -eq 2 ] || fail 'no subcommand'
+"$bench" nonsense >out 2>err
+[ $? -eq 2 ] || fail 'unknown subcommand'
+
+# ---- traces ----
+
+magic='UNITTRACE1\n'
+trace()
+{
+    printf "$magic$2" >"$1"
+}
+
+trace good '\003\003\020\001\200\004\000\002\200\200\004\377\001'
+expect 0 'good trace' $fast --trace good --csv good.csv --json good.json
+check_csv good.csv replay:good
+check_json good.json
+check_steady good.csv replay:good
+grep -q '^3 commits, 5 allocations, 66320 bytes' out || fail 'good trace: counts'
+
+if command -v xz >/dev/null 2>&1; then
+    odd='odd name; $(touch oops) "x".unittrace.xz'
+    xz -k -c good >"$odd"
+    expect 0 'xz, odd name' $fast --only limit --trace "$odd" --json odd.json --csv odd.csv
+    [ ! -e oops ] || fail 'a file name was run by a shell'
+    check_json odd.json
+    grep -q '^commits,"replay:odd name; $(touch oops) ""x""",limit,' odd.csv || fail 'CSV quoting'
+    xz -c good | head -c 40 >cut.xz
+    expect 2 'cut xz' --trace cut.xz
+    printf 'something else' | xz -c >other.xz
+    expect 2 'xz of something else' --trace other.xz
+    (PATH=/nonexistent && export PATH && exec "$bench" commits --trace "$odd") 2>err
+    [ $? -eq 2 ] && grep -q 'cannot run xz' err || fail 'no xz to run'
+else
+    skip 'no xz'
+fi
+
+expect 0 'same name twice' $fast --only limit,malloc --trace good --trace ./good --csv twice.csv
+grep -q '^commits,replay:good-2,limit,' twice.csv || fail 'same name twice: cases'
+
+# A zero size is replayed, a unit without allocations too.
+trace zeros '\002\002\000\000\000'
+expect 0 'zero sizes' $fast --trace zeros --csv zeros.csv && check_csv zeros.csv replay:zeros
+trace nothing '\001\000'
+expect 0 'no allocations' $fast --trace nothing --csv nothing.csv
+grep -q '^commits,replay:nothing,malloc,ns_per_alloc,,,$' nothing.csv || fail 'no allocations: figures'
+
+: >empty
+printf 'UNITTR' >short
+printf 'UNITTRACE2\n\001\001\020' >version
+trace no-units '\000'
+trace no-count ''
+trace cut-count '\001\200'
+trace cut-sizes '\002\003\020\020'
+trace count-overflow '\001\377\377\377\377\377\377\377\377\377\001\020'
+trace units-overflow '\377\377\377\377\377\377\377\377\377\001\001\020'
+trace too-many-units '\200\200\200\200\020\001\020'
+trace long-number '\001\001\200\200\200\200\200\200\200\200\200\200\200\001'
+trace wide-number '\001\001\377\377\377\377\377\377\377\377\377\177'
+trace huge-size '\001\001\200\200\200\200\200\200\001'
+trace huge-unit '\001\003\200\200\200\100\200\200\200\100\200\200\200\100'
+trace junk '\001\001\020\000'
+for t in empty short version no-units no-count cut-count cut-sizes count-overflow units-overflow \
+    too-many-units long-number wide-number huge-size huge-unit junk nosuchfile .; do
+    expect 2 "trace $t" --trace $t
+done
+[ ! -c /dev/zero ] || expect 2 'endless trace' --trace /dev/zero
+expect 2 'good, then bad' $fast --trace good --trace junk --csv never.csv
+[ ! -e never.csv ] || fail 'a file was made for nothing'
+
+# Cut anywhere, the trace must be refused, never crash.
+size=$(wc -c <good)
+i=0
+while [ $i -lt $((size)) ]; do
+    head -c $i good >part
+    expect 2 "trace of $i bytes" --trace part
+    i=$((i + 1))
+done
+
+# ---- outputs ----
+
+expect 0 'CSV on standard output' $fast --trace good --csv -
+cp out piped.csv
+check_csv piped.csv replay:good
+grep -q '^limit ' err || fail 'CSV on standard output: no table on standard error'
+expect 0 'JSON on standard output' $fast --trace good --json -
+cp out piped.json
+check_json piped.json
+expect 2 'two on standard output' $fast --trace good --csv - --json -
+expect 1 'no such folder' $fast --trace good --csv nosuchfolder/x.csv
+if [ -c /dev/full ]; then
+    expect 1 'full disk, CSV' $fast --trace good --csv /dev/full
+    expect 1 'full disk, JSON' $fast --trace good --json /dev/full
+    for option in '' '--csv -' '--json -' --help; do
+        # shellcheck disable=SC2086
+        "$bench" commits $fast --only limit --trace good $option >/dev/full 2>err
+        [ $? -eq 1 ] && grep -q 'cannot write' err || fail "full standard output ($option)"
+    done
+else
+    skip 'no /dev/full'
+fi
+
+# ---- repositories ----
+
+if ! command -v git >/dev/null 2>&1; then
+    skip 'no git: nothing to walk'
+    [ $failures -eq 0 ] && exit 77
+    exit 1
+fi
+if "$bench" commits --quick --rounds 1 --only limit --trace good | grep -q 'libgit2 left out'; then
+    skip 'this build has no libgit2'
+    expect 2 'repository without libgit2' --repo .
+    [ $failures -eq 0 ] && exit 77
+    exit 1
+fi
+
+HOME=$tmp
+GIT_CONFIG_NOSYSTEM=1
+GIT_AUTHOR_NAME='A U Thor'
+GIT_AUTHOR_EMAIL=author@example.org
+GIT_COMMITTER_NAME='C O Mitter'
+GIT_COMMITTER_EMAIL=committer@example.org
+export HOME GIT_CONFIG_NOSYSTEM GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+unset GIT_CEILING_DIRECTORIES GIT_NAMESPACE GIT_CONFIG_GLOBAL GIT_DEFAULT_HASH XDG_CONFIG_HOME
+
+date=1700000000
+commit()
+{
+    date=$((date + 60))
+    GIT_AUTHOR_DATE="$date +0000" GIT_COMMITTER_DATE="$date +0000" git -C normal commit -q -m "$1" ||
+        fail 'git commit'
+}
+
+{
+    git init -q normal &&
+        git -C normal checkout -q -b trunk &&
+        mkdir -p normal/src/deep &&
+        printf 'one\ntwo\nthree\n' >normal/src/deep/a.c &&
+        printf 'hello\n' >normal/README &&
+        printf '\000\001\002binary\000' >normal/blob.bin &&
+        git -C normal add -A
+} >git.log 2>&1 || fail 'git setup'
+commit 'root
+
+with a body
+of two lines'
+printf 'one\n2\nthree\nfour\n' >normal/src/deep/a.c
+printf '\000\001\003binary\000' >normal/blob.bin
+git -C normal add -A
+commit 'change text and binary'
+git -C normal mv src/deep/a.c src/b.c
+commit 'rename'
+git -C normal checkout -q -b side HEAD~1
+printf 'side\n' >normal/side.txt
+git -C normal add -A
+commit 'on the side'
+git -C normal checkout -q trunk
+ln -s README normal/link
+git -C normal add -A
+commit 'a symbolic link'
+GIT_COMMITTER_DATE="$((date + 60)) +0000" GIT_AUTHOR_DATE="$((date + 60)) +0000" \
+    git -C normal merge -q --no-ff -m merge side >git.log 2>&1 || fail 'git merge'
+date=$((date + 120))
+git -C normal rm -q README
+commit 'delete'
+i=0
+mkdir normal/many
+while [ $i -lt 60 ]; do
+    echo $i >"normal/many/file $i.$((i % 7))"
+    i=$((i + 1))
+done
+git -C normal add -A
+commit 'many files'
+
+commits=$(git -C normal rev-list --count HEAD)
+# shellcheck disable=SC2086
+expect 0 'normal repository' $fast --repo normal --record normal.trace --csv normal.csv --json normal.json
+check_csv normal.csv live
+check_csv normal.csv replay
+check_json normal.json
+check_steady normal.csv replay
+[ "$(grep -c "^$commits commits, " out)" -eq 2 ] || fail 'normal repository: number of commits'
+grep '^[0-9]* commits, ' out | sed -n 2p >before
+live=$(grep '^[0-9]* commits, ' out | sed -n '1s/.*digest \([0-9a-f]*\);.*/\1/p')
+
+# What was recorded is replayed as the same trace, and recorded again the same.
+expect 0 'recorded trace' $fast --trace normal.trace
+grep '^[0-9]* commits, ' out >after
+cmp -s before after || fail "record and replay differ: $(cat before) / $(cat after)"
+expect 0 'record again' $fast --only limit --repo normal --record again.trace
+cmp -s normal.trace again.trace || fail 'two recordings of the same history differ'
+
+(cd normal/src && "$bench" commits --quick --rounds 1 --only limit >../../out 2>../../err) ||
+    fail 'repository of the current directory'
+expect 0 'max' $fast --only limit,malloc --repo normal --max 3
+[ "$(grep -c '^3 commits, ' out)" -eq 2 ] || fail 'max: number of commits'
+
+git clone -q --bare normal bare.git >git.log 2>&1 || fail 'git clone --bare'
+expect 0 'bare clone' $fast --only limit,bumpool-mmap --repo bare.git
+[ "$(grep '^[0-9]* commits, ' out | sed -n '1s/.*digest \([0-9a-f]*\);.*/\1/p')" = "$live" ] ||
+    fail 'bare clone: another result than the original'
+
+git -C normal checkout -q HEAD~1
+expect 0 'detached HEAD' $fast --only limit --repo normal
+git -C normal checkout -q trunk
+
+if git clone -q --depth 2 "file://$tmp/normal" shallow >git.log 2>&1; then
+    expect 0 'shallow clone' $fast --repo shallow --csv shallow.csv
+    check_csv shallow.csv live
+    grep -q '^2 commits, ' out || fail 'shallow clone: number of commits'
+    grep -q 'shallow' out || fail 'shallow clone: not said'
+else
+    skip 'git cannot make a shallow clone here'
+fi
+
+mkdir 'odd "name\'
+git clone -q normal 'odd "name\/a,b' >git.log 2>&1 || fail 'git clone'
+expect 0 'odd path' $fast --only limit --repo 'odd "name\/a,b' --csv odd.csv --json odd.json
+check_json odd.json
+
+git init -q unborn >git.log 2>&1
+expect 2 'no commits' --repo unborn
+git init -q --bare unborn.git >git.log 2>&1
+expect 2 'no commits, bare' --repo unborn.git
+mkdir plain
+expect 2 'not a repository' --repo plain
+expect 2 'no such folder' --repo nosuchfolder
+expect 2 'a file' --repo good
+cp -r bare.git broken.git
+find broken.git/objects -type f -exec rm -f {} +
+expect 2 'no objects' --repo broken.git
+if [ "$(id -u)" -ne 0 ]; then
+    cp -r bare.git locked.git
+    chmod 0 locked.git
+    expect 2 'unreadable' --repo locked.git
+    chmod 700 locked.git
+else
+    skip 'an unreadable repository: root reads everything'
+fi
+[ ! -c /dev/full ] || expect 1 'full disk, record' $fast --only limit --repo normal --record /dev/full
+
+if [ $failures -ne 0 ]; then
+    echo "check_bench: $failures failures"
+    exit 1
+fi
+echo 'check_bench: all good'
+exit 0
