@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * bumpool-bench choices: the measurements behind two decisions of doc/design.md.
  *
- * How a block is aligned: three ways to write the inline path, replaying a trace over one warm buffer. How a
- * thread finds its arena again: a checkout and give_back pair through lanes with plain stores, through lanes with
- * seq_cst operations (the library in a child that is refused membarrier), and a list behind a mutex.
- * Ratios to the way that was chosen, paired by round.
+ * How a block is aligned: three ways to write the inline path, replaying a trace over one warm buffer.
+ * How a thread finds its arena again: a checkout and give_back pair through lanes with plain stores,
+ * through lanes with seq_cst operations (the library in a child that is refused membarrier), and a list
+ * behind a mutex. Ratios to the way that was chosen, paired by round.
  */
 #include "bench.h"
 
@@ -132,8 +132,8 @@ static bool refuse_membarrier(void)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-/* A child that times pairs whenever it is sent a byte, without membarrier. Its first pool must be the process's
- * first too, so this comes before any other use of the library. */
+/* A child that times pairs whenever it is sent a byte, without membarrier. Its first pool must be the
+ * process's first too, so this comes before any other use of the library. */
 struct server {
     int ask[2], answer[2];
     pid_t pid;

@@ -136,8 +136,8 @@ void arena_reset_slow(struct arena *a);
 /* Takes note of the cursor before it goes down. */
 void arena_raise_peak(struct arena *a);
 
-/* Whether all that a reset has to do is to lower the cursor: so in a steady state, where the cursor stays below
- * its mark of earlier units. */
+/* Whether all that a reset has to do is to lower the cursor: so in a steady state, where the cursor stays
+ * below its mark of earlier units. */
 static inline bool arena_resets_by_a_store(const struct arena *a)
 {
     return (a->flags & ARENA_SLOW_RESET) == 0 && a->pub.cursor <= a->first.touched;

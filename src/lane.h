@@ -15,10 +15,10 @@
  *   if (revoked) -> take the pool's lock        under the lock: read slot, take what it says (lane_finish)
  *
  * After the barrier either the revoker sees the owner's store or the owner sees `revoked` (Dekker's
- * pattern, with the fence moved to the rare side by membarrier; without membarrier both sides use
- * seq_cst operations). An owner that sees `revoked` compares, under the lock, what the revoker saw with what
- * it stored: its own operation stands or is void accordingly. It alone reopens the lane. A revoker that was not
- * there yet finds nothing homed and goes away.
+ * pattern, with the fence moved to the rare side by membarrier; without membarrier both sides use seq_cst
+ * operations). An owner that sees `revoked` compares, under the lock, what the revoker saw with what it
+ * stored: its own operation stands or is void accordingly. It alone reopens the lane. A revoker that was
+ * not there yet finds nothing homed and goes away.
  */
 #ifndef LANE_H
 #define LANE_H
@@ -57,8 +57,8 @@ struct lane *lane_mine(bp_pool *pool);
 /* For the owner, after anything but a store that found the lane revoked: makes peace with a revoker. */
 void lane_settle(bp_pool *pool, struct lane *lane);
 
-/* For the owner, after a store that found the lane revoked: true if what it did stands. The lane is empty then;
- * the arena is IDLE or LIVE as the store said. */
+/* For the owner, after a store that found the lane revoked: true if what it did stands. The lane is empty
+ * then; the arena is IDLE or LIVE as the store said. */
 bool lane_settle_store(bp_pool *pool, struct lane *lane, uintptr_t stored);
 
 /* For the owner of a settled lane: homes `a`, which is counted, checked out or idle. Whatever was homed
@@ -69,7 +69,8 @@ void lane_home(bp_pool *pool, struct lane *lane, struct arena *a, bool out);
  * more, LIVE. */
 void lane_empty(bp_pool *pool, struct lane *lane);
 
-/* For whoever gives back an arena that is homed, and out, in the lane of another thread: LIVE and not counted. */
+/* For whoever gives back an arena that is homed, and out, in the lane of another thread: LIVE and not
+ * counted. */
 void lane_evict(bp_pool *pool, struct lane *lane, struct arena *a);
 
 /* Takes the arenas out of all lanes whose arena is idle (or, with `out`, checked out). Drops the lock
@@ -80,8 +81,8 @@ bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown);
 /* For destroy, which is alone with the pool: takes the arenas out of all lanes. */
 void lanes_collect(bp_pool *pool);
 
-/* Whether the lane has an arena homed that is idle (or, with `out`, checked out); a moment's value while its owner is
- * at work. */
+/* Whether the lane has an arena homed that is idle (or, with `out`, checked out); a moment's value while
+ * its owner is at work. */
 bool lane_holds(const bp_pool *pool, const struct lane *lane, bool out);
 
 /* Idle arenas in lanes; a moment's value. */

@@ -323,8 +323,8 @@ static struct arena *take_idle(bp_pool *pool)
     return a != NULL ? a : list_pop(&pool->cold);
 }
 
-/* Gives `a` to the caller, homed in its lane where that is possible; `counted` says whether it holds a place under
- * max_idle already. */
+/* Gives `a` to the caller, homed in its lane where that is possible; `counted` says whether it holds a
+ * place under max_idle already. */
 static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool counted)
 {
     pool->slow_checkouts++;
@@ -400,8 +400,8 @@ SLOW_PATH static int checkout_revoked(bp_pool *pool, struct lane *lane, uintptr_
     return 0;
 }
 
-/* Checkout through the caller's lane. `way` is a constant where this is inlined. A closed lane, as in a destroyed
- * pool or for a thread that is new, says that it is out. */
+/* Checkout through the caller's lane. `way` is a constant where this is inlined. A closed lane, as in a
+ * destroyed pool or for a thread that is new, says that it is out. */
 static inline bool checkout_lane(bp_pool *pool, bp_arena **out, enum lane_way way, int *rc)
 {
     struct lane *lane = lane_here(pool);
@@ -553,8 +553,8 @@ static inline bool give_back_lane(bp_pool *pool, bp_arena *arena, enum lane_way 
     struct lane *lane = lane_here(pool);
     struct arena *a = arena_of(arena);
 
-    /* Only the pool's own arenas ever get into a slot, so `arena` may be followed once it is found there. The slot
-     * says that it is out; its home says that the slot is not a leftover (lane_evict). */
+    /* Only the pool's own arenas ever get into a slot, so `arena` may be followed once it is found there.
+     * The slot says that it is out; its home says that the slot is not a leftover (lane_evict). */
     if (BP_UNLIKELY(lane_own_slot(lane, way) != ((uintptr_t)a | LANE_OUT) ||
                     atomic_load_explicit(&a->home, memory_order_relaxed) != lane)) /* pairs with lane_evict */
         return false;

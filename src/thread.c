@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Thread numbers are bits of a small bitmap, taken at a thread's first slow checkout or give_back and freed by
- * a pthread key's destructor. A destructor that runs later in the same thread and uses a pool takes a number
- * again, which POSIX's repeated destructor rounds then free too. The library is linked with -z nodelete, so the destructor
- * is never unmapped before the last thread has ended; the key is deleted at exit for programs that
- * link the static library into a plugin of their own.
+ * Thread numbers are bits of a small bitmap, taken at a thread's first slow checkout or give_back and
+ * freed by a pthread key's destructor. A destructor that runs later in the same thread and uses a pool
+ * takes a number again, which POSIX's repeated destructor rounds then free too. The library is linked
+ * with -z nodelete, so the destructor is never unmapped before the last thread has ended; the key is
+ * deleted at exit for programs that link the static library into a plugin of their own.
  *
- * The barrier is membarrier(2)'s private expedited command (Linux 4.14): the rare side pays a system call that
- * interrupts the processors running this process, the frequent side pays nothing.
+ * The barrier is membarrier(2)'s private expedited command (Linux 4.14): the rare side pays a system call
+ * that interrupts the processors running this process, the frequent side pays nothing.
  */
 #define _GNU_SOURCE
 #include "thread.h"

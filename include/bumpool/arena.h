@@ -138,8 +138,9 @@ BP_API void *bp_arena_zalloc(bp_arena *a, size_t size) BP_NODISCARD BP_ALLOC_SIZ
 BP_API void *bp_arena_calloc(bp_arena *a, size_t n, size_t size) BP_NODISCARD BP_ALLOC_SIZE(2, 3);
 
 /* Resizes a block of `old_size` bytes (as asked for) to `new_size`; NULL with ENOMEM leaves it as it was.
- * The last block grows and shrinks in place unless a mark, other than of a scope that has ended, was taken
- * since; any other shrinks for nothing and grows by copying min(old_size, new_size) bytes to a new block aligned to 16. `p` NULL is an alloc. */
+ * The last block grows and shrinks in place unless a mark, other than of a scope that has ended, was
+ * taken since; any other shrinks for nothing and grows by copying min(old_size, new_size) bytes to a new
+ * block aligned to 16. `p` NULL is an alloc. */
 BP_API void *bp_arena_realloc(bp_arena *a, void *p, size_t old_size, size_t new_size) BP_NODISCARD;
 
 /* Copies. strndup copies at most `n` bytes and always terminates. printf sizes the string exactly;
@@ -169,11 +170,11 @@ BP_API bp_mark bp_arena_mark(bp_arena *a);
  * the spill extents chained since. A dead mark is misuse where it can be seen (EINVAL). */
 BP_API int bp_arena_rewind(bp_arena *a, bp_mark mark);
 
-/* Has `fn(data)` called when the memory allocated now goes away: at rewind past this point, reset, give_back
- * or destroy, newest first, in the thread that does it. The registration takes 32 bytes of the arena. `fn` may read the arena's
- * blocks and allocate (memory that is gone when the reset is done), but not reset, rewind, destroy or
- * give it back (misuse, EBUSY), nor register (EBUSY). EINVAL: fn NULL; ENOMEM. An arena without cleanups
- * pays nothing for them. */
+/* Has `fn(data)` called when the memory allocated now goes away: at rewind past this point, reset,
+ * give_back or destroy, newest first, in the thread that does it. The registration takes 32 bytes of the
+ * arena. `fn` may read the arena's blocks and allocate (memory that is gone when the reset is done), but
+ * not reset, rewind, destroy or give it back (misuse, EBUSY), nor register (EBUSY). EINVAL: fn NULL;
+ * ENOMEM. An arena without cleanups pays nothing for them. */
 BP_API int bp_arena_on_reset(bp_arena *a, void (*fn)(void *data), void *data);
 
 /* Drops everything; never fails. O(1) plus the cleanups and the spill extents to retire; no system call
@@ -196,7 +197,8 @@ struct bp_arena_scope_guard {
 };
 BP_API void bp_arena_scope_end(struct bp_arena_scope_guard *guard);
 
-/* Rewinds `a` (not NULL) to this line when control leaves the enclosing block by any way but longjmp and exit. */
+/* Rewinds `a` (not NULL) to this line when control leaves the enclosing block by any way but longjmp and
+ * exit. */
 #define BP_ARENA_SCOPE(a) BP_ARENA_SCOPE_(a, __LINE__)
 #define BP_ARENA_SCOPE_(a, line) BP_ARENA_SCOPE__(a, line)
 #define BP_ARENA_SCOPE__(a, line)                                                             \

@@ -49,12 +49,13 @@ struct bp_extent {
  * commit    makes at least the first `size` bytes usable and says how many are in extent->committed.
  *           `size` is at most extent->size. Committed memory stays committed until dispose.
  * release   drops the physical pages that lie wholly inside the committed range
- *           [offset, offset + length), rounding inward to extent->page (an end that is the extent's need not be a
- *           multiple of it), and stores the number of bytes dropped. The range
+ *           [offset, offset + length), rounding inward to extent->page (an end that is the extent's own
+ *           need not be a multiple of it), and stores the number of bytes dropped. The range
  *           stays committed and addressable; its contents become zero or unspecified. When the backing
  *           knows that they are zero and the dropped part reaches known_zero_from, it lowers
  *           known_zero_from to the first byte dropped.
- * populate  makes the committed range [offset, offset + length) resident, so that the first write to it does not fault.
+ * populate  makes the committed range [offset, offset + length) resident, so that the first write to it
+ *           does not fault.
  * destroy   frees the backing itself; NULL for a backing whose memory is not its own. */
 struct bp_backing_ops {
     size_t struct_size; /* sizeof(struct bp_backing_ops) of the backing's author */

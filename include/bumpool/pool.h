@@ -51,17 +51,19 @@ struct bp_pool_config {
  * EINVAL: unknown struct_size or policy, arena_size 0 or above PTRDIFF_MAX, out NULL; ENOMEM. */
 BP_API int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_pool **out) BP_NODISCARD;
 
-/* Disposes of the idle arenas and ends the pool, whose struct (some 9 KiB) is kept for the next bp_pool_create.
- * EBUSY while arenas are live: nothing is freed. 0 for NULL. */
+/* Disposes of the idle arenas and ends the pool, whose struct (some 9 KiB) is kept for the next
+ * bp_pool_create. EBUSY while arenas are live: nothing is freed. 0 for NULL. */
 BP_API int bp_pool_destroy(bp_pool *pool);
 
-/* Hands out an empty arena: the newest idle one, or else a new one. Never blocks. EAGAIN: max_arenas exist
- * and none is idle, or those that are are just then in the hands of release_idle, trim or prewarm; ENOMEM or the backing's error: no idle arena and none could be made; EINVAL: out NULL.
- * Cost: a thread that reuses its own arena takes no lock and no atomic read-modify-write. */
+/* Hands out an empty arena: the newest idle one, or else a new one. Never blocks. EAGAIN: max_arenas
+ * exist and none is idle, or those that are are just then in the hands of release_idle, trim or prewarm;
+ * ENOMEM or the backing's error: no idle arena and none could be made; EINVAL: out NULL. Cost: a thread
+ * that reuses its own arena takes no lock and no atomic read-modify-write. */
 BP_API int bp_pool_checkout(bp_pool *pool, bp_arena **out) BP_NODISCARD;
 
 /* Takes an arena back and resets it; it is the caller's no more, whatever the caps say: an arena over
- * max_idle_bytes loses its spares first, one over a cap is disposed of. EINVAL and EBUSY for misuse only; EINVAL without a report for NULL. Cost as checkout. */
+ * max_idle_bytes loses its spares first, one over a cap is disposed of. EINVAL and EBUSY for misuse only;
+ * EINVAL without a report for NULL. Cost as checkout. */
 BP_API int bp_pool_give_back(bp_pool *pool, bp_arena *arena);
 
 /* Mints up to `n` idle arenas ahead of need, fewer where a cap comes first (that is no error), each with
