@@ -11,7 +11,6 @@
 
 #include "os.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 /* NULL when there is no such memory; *size becomes what was taken. */
@@ -22,7 +21,7 @@ static void *take(size_t *size, size_t align)
 
     if (os_round_up(*size, align, size))
         p = aligned_alloc(align, *size);
-    errno = saved;
+    os_restore_errno(saved);
     return p;
 }
 

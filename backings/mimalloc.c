@@ -17,7 +17,7 @@ static void *take(size_t size, size_t align)
     int saved = errno;
     void *p = size > (size_t)PTRDIFF_MAX ? NULL : mi_malloc_aligned(size, align);
 
-    errno = saved;
+    *(volatile int *)&errno = saved; /* not dropped as redundant, as a plain one may be */
     return p;
 }
 

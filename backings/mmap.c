@@ -107,7 +107,7 @@ int bp_backing_mmap_create(const struct bp_mmap_config *config, bp_backing **out
     if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0)
         return EINVAL;
     b = malloc(sizeof *b);
-    errno = saved;
+    os_restore_errno(saved);
     if (b == NULL)
         return ENOMEM;
     *b = (struct mmap_backing){{&mmap_ops}, c.populate, c.lazy_free};

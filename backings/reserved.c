@@ -152,7 +152,7 @@ int bp_backing_reserved_create(const struct bp_reserved_config *config, bp_backi
     if (c.commit_step == 0 || c.commit_step > PTRDIFF_MAX)
         return EINVAL;
     b = malloc(sizeof *b);
-    errno = saved;
+    os_restore_errno(saved);
     if (b == NULL)
         return ENOMEM;
     *b = (struct reserved_backing){{&reserved_ops}, c.reservation, c.commit_step};

@@ -493,6 +493,7 @@ bp_mark bp_arena_mark(bp_arena *pub)
 static bool mark_is_alive(const struct arena *a, const bp_mark *mark)
 {
     bool segment_found = false, newest_found = false;
+    const struct cleanup *c = a->cleanups;
 
     if (mark->epoch != a->epoch || (a->flags & ARENA_MARKED) == 0)
         return false;
@@ -504,7 +505,9 @@ static bool mark_is_alive(const struct arena *a, const bp_mark *mark)
             segment_found = mark->cursor >= s->start && mark->cursor <= top;
         }
     }
-    return segment_found && newest_found;
+    while (c != NULL && c != mark->cleanup)
+        c = c->next;
+    return segment_found && newest_found && c == mark->cleanup;
 }
 
 int bp_arena_rewind(bp_arena *pub, bp_mark mark)

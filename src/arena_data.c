@@ -55,6 +55,7 @@ void *bp_arena_realloc(bp_arena *pub, void *block, size_t old_size, size_t new_s
 {
     struct arena *a = arena_of(pub);
     char *p = block;
+    const char *lowest;
     void *q;
 
     if (p == NULL)
@@ -62,8 +63,10 @@ void *bp_arena_realloc(bp_arena *pub, void *block, size_t old_size, size_t new_s
     if (old_size > PTRDIFF_MAX - BP_ALIGNMENT || new_size > PTRDIFF_MAX - BP_ALIGNMENT)
         return no_memory();
     /* A block below the floor belongs to the time before a mark: growing it would put bytes of it where
-     * a rewind drops them, shrinking it would put younger blocks below the mark. */
-    if (p + round_up_16(old_size) == pub->cursor && ((a->flags & ARENA_MARKED) == 0 || p >= a->floor)) {
+     * a rewind drops them, shrinking it would put younger blocks below the mark. Nor is every block that
+     * ends at the cursor in the current segment: the one below may touch it. */
+    lowest = (a->flags & ARENA_MARKED) != 0 ? a->floor : a->current->start;
+    if (p + round_up_16(old_size) == pub->cursor && (uintptr_t)p >= (uintptr_t)lowest) {
         q = resize_last(a, p, new_size);
         if (q != NULL)
             return q;

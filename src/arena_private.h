@@ -55,8 +55,8 @@ struct arena {
     struct bp_arena pub;
     uint32_t flags;       /* enum arena_flag */
     uint32_t state;       /* the pool's. Sync: the pool's lock */
-    _Atomic(void *) home; /* the pool's: the lane this arena is homed in. Sync: written under the pool's
-                             lock, read by the holder */
+    _Atomic(void *) home; /* the pool's: the lane this arena is homed in, or see STATE_GIVEN_BACK. Sync:
+                             written under the pool's lock, read by the holder */
     struct segment first; /* `touched`, `start` and `end` in the first line */
     struct segment *current;
     struct segment *newest; /* head of the chain in use */

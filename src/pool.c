@@ -480,6 +480,10 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
                              (void *)arena, pool->name);
     mine = lane_mine(pool);
     pthread_mutex_lock(&pool->lock);
+    if (a->state == STATE_GIVEN_BACK && atomic_load_explicit(&a->home, memory_order_relaxed) == &thread_offset) {
+        pthread_mutex_unlock(&pool->lock);
+        return arena_check_not_busy(a, arg, "give_back");
+    }
     if (!is_live(pool, a)) {
         pthread_mutex_unlock(&pool->lock);
         return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, arg, arena,
@@ -498,6 +502,7 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
             lane_evict(pool, home, a);
     }
     a->state = STATE_GIVEN_BACK;
+    atomic_store_explicit(&a->home, &thread_offset, memory_order_relaxed); /* read under the lock */
     pthread_mutex_unlock(&pool->lock);
 
     arena_reset(a);

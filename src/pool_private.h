@@ -14,7 +14,7 @@ enum arena_state {
     STATE_LIVE,       /* checked out */
     STATE_HOMED,      /* in the care of a lane, whose slot says whether idle or checked out */
     STATE_IDLE,       /* in `warm` or `cold` */
-    STATE_GIVEN_BACK, /* on its way in: being reset */
+    STATE_GIVEN_BACK, /* on its way in: being reset, by the thread whose thread_offset is its home */
     STATE_IN_TRANSIT, /* being made or unmade */
     STATE_SERVICED    /* idle, taken out for prewarm, release or trim */
 };

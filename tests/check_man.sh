@@ -1,0 +1,44 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The man pages are good mdoc, and every function that a library exports is in the NAME and the SYNOPSIS
+# of a page of section 3.
+
+set -u
+LC_ALL=C
+export LC_ALL
+
+: "${top_srcdir:=.}"
+
+tmp=check_man.tmp.$$
+mkdir "$tmp" || exit 99
+trap 'rm -rf "$tmp"' EXIT
+failed=0
+
+cat "$top_srcdir"/src/*.map | sed -n 's/^    \(bp_[a-z0-9_]*\);$/\1/p' | sort -u >"$tmp/exported"
+cat "$top_srcdir"/man/*.3 | sed -n 's/^\.Nm \(bp_[a-z0-9_]*\).*/\1/p' | sort -u >"$tmp/named"
+cat "$top_srcdir"/man/*.3 | sed -nE 's/^\.F[no] "?([a-z_]+ [a-z_ *]*)?(bp_[a-z0-9_]+).*/\2/p' | sort -u >"$tmp/declared"
+[ -s "$tmp/exported" ] || { echo "FAIL: found no exported function"; failed=1; }
+
+for where in named declared; do
+    for function in $(comm -23 "$tmp/exported" "$tmp/$where"); do
+        echo "FAIL: $function is $where on no man page"
+        failed=1
+    done
+done
+
+if command -v mandoc >/dev/null 2>&1; then
+    for page in "$top_srcdir"/man/*.[1-9]; do
+        if ! mandoc -Tlint -Wwarning "$page" >"$tmp/out" 2>/dev/null; then
+            echo "FAIL: ${page##*/}:"
+            cat "$tmp/out"
+            failed=1
+        fi
+    done
+else
+    echo "mandoc is not there: the pages were not checked as mdoc"
+    [ "$failed" -ne 0 ] || exit 77
+fi
+
+[ "$failed" -eq 0 ] && echo "$(wc -l <"$tmp/exported") functions on the pages"
+exit "$failed"
