@@ -68,13 +68,18 @@ void lane_home(bp_pool *pool, struct lane *lane, struct arena *a, bool out)
                           memory_order_release); /* pairs with lane_finish */
 }
 
-void lane_evict(bp_pool *pool, struct lane *lane, struct arena *a)
+bool lane_evict(bp_pool *pool, struct lane *lane, struct arena *a)
 {
+    /* In this order: should the owner be giving it back at this very moment, one of the two finds out. */
+    atomic_store_explicit(&lane->revoked, 1, memory_order_seq_cst); /* pairs with lane_store */
+    lane->seen = atomic_load_explicit(&lane->slot[pool->way], memory_order_seq_cst); /* pairs with lane_store */
+    if (lane->seen != ((uintptr_t)a | LANE_OUT))
+        return false;
     /* The slot goes on saying that `a` is out, which its owner settles when it comes next; until then it
      * cannot give `a` back through the slot, since the arena's home is another. */
     lane->homed = NULL;
-    lane->seen = (uintptr_t)a | LANE_OUT;
     unhome(pool, a, LANE_OUT);
+    return true;
 }
 
 /* Takes the arena of a revoked lane; the barrier lies between the revocation and this. */

@@ -70,8 +70,9 @@ void lane_home(bp_pool *pool, struct lane *lane, struct arena *a, bool out);
 void lane_empty(bp_pool *pool, struct lane *lane);
 
 /* For whoever gives back an arena that is homed, and out, in the lane of another thread: LIVE and not
- * counted. */
-void lane_evict(bp_pool *pool, struct lane *lane, struct arena *a);
+ * counted. There is no barrier here, for handing arenas on to other threads is common: if the owner gives it
+ * back too in the same instant, that misuse is seen, false, but for the few ns that its store is on its way. */
+bool lane_evict(bp_pool *pool, struct lane *lane, struct arena *a);
 
 /* Takes the arenas out of all lanes whose arena is idle (or, with `out`, checked out). Drops the lock
  * meanwhile. `cooldown` keeps the owners from homing for that many slow checkouts. True if any lane

@@ -128,10 +128,7 @@ static int map_aligned(size_t size, size_t align, int prot, int flags, void **ou
         return errno;
     if (((uintptr_t)p & (align - 1)) != 0) {
         os_unmap(p, size);
-        span = align - os_page_size();
-        if (span > (size_t)PTRDIFF_MAX - size)
-            return ENOMEM;
-        span += size;
+        span = size + (align - os_page_size()); /* no overflow: one fits in memory, one is half of it at most */
         p = mmap(NULL, span, prot, flags, -1, 0);
         if (p == MAP_FAILED)
             return errno;

@@ -250,7 +250,7 @@ bp_pool *pool_enter(bp_pool *pool, const char *call)
     }
     if (atomic_load_explicit(&pool->magic, memory_order_relaxed) == POOL_ALIVE) /* pairs with bp_pool_destroy */
         return pool;
-    misuse_report(BP_MISUSE_DEAD_POOL, pool, NULL, "%s: pool %p has been destroyed", call, (void *)pool);
+    misuse_report(BP_MISUSE_DEAD_POOL, pool, NULL, "%s: pool \"%s\" has been destroyed", call, pool->name);
     return NULL;
 }
 
@@ -469,8 +469,9 @@ static bool keep(bp_pool *pool, struct arena *a)
 SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
 {
     bp_pool *pool = pool_enter(arg, "give_back");
-    struct lane *mine, *home;
+    struct lane *mine;
     struct arena *a;
+    bool live;
 
     if (pool == NULL || arena == NULL)
         return EINVAL;
@@ -484,22 +485,24 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
         pthread_mutex_unlock(&pool->lock);
         return arena_check_not_busy(a, arg, "give_back");
     }
-    if (!is_live(pool, a)) {
+    live = is_live(pool, a);
+    if (live && (a->flags & ARENA_IN_CLEANUP) != 0) {
+        pthread_mutex_unlock(&pool->lock);
+        return arena_check_not_busy(a, arg, "give_back");
+    }
+    if (live && a->state == STATE_HOMED) {
+        struct lane *home = atomic_load_explicit(&a->home, memory_order_relaxed); /* written under the lock */
+
+        if (home == mine)
+            lane_empty(pool, mine);
+        else
+            live = lane_evict(pool, home, a);
+    }
+    if (!live) {
         pthread_mutex_unlock(&pool->lock);
         return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, arg, arena,
                              "give_back: arena %p of pool \"%s\" has been given back already", (void *)arena,
                              pool->name);
-    }
-    if ((a->flags & ARENA_IN_CLEANUP) != 0) {
-        pthread_mutex_unlock(&pool->lock);
-        return arena_check_not_busy(a, arg, "give_back");
-    }
-    if (a->state == STATE_HOMED) {
-        home = atomic_load_explicit(&a->home, memory_order_relaxed); /* written under the lock */
-        if (home == mine)
-            lane_empty(pool, mine);
-        else
-            lane_evict(pool, home, a);
     }
     a->state = STATE_GIVEN_BACK;
     atomic_store_explicit(&a->home, &thread_offset, memory_order_relaxed); /* read under the lock */

@@ -15,6 +15,12 @@
 
 enum { WAYS = 2 };
 
+#if defined(__SANITIZE_THREAD__) || defined(SUPPORT_TSAN)
+#define RACES_ARE_REPORTED true
+#else
+#define RACES_ARE_REPORTED false
+#endif
+
 /* A pool whose lanes work in the given way. */
 static bp_pool *make_pool(enum lane_way way, size_t max_idle, size_t max_arenas)
 {
@@ -223,6 +229,64 @@ START_TEST(lane_of_an_ended_thread_is_inherited)
 }
 END_TEST
 
+/* ---- the same arena given back by two threads at once ---- */
+
+struct duel {
+    bp_pool *pool;
+    bp_arena *arena;
+    pthread_barrier_t start, end;
+    size_t rounds;
+    int results[2];
+    atomic_int reports;
+};
+
+static void count_report(const struct bp_misuse *m, void *data)
+{
+    struct duel *d = data;
+
+    thread_must(m->kind == BP_MISUSE_DOUBLE_GIVE_BACK);
+    atomic_fetch_add(&d->reports, 1);
+}
+
+static void *duel_second(void *data)
+{
+    struct duel *d = data;
+
+    for (size_t i = 0; i < d->rounds; i++) {
+        pthread_barrier_wait(&d->start);
+        d->results[1] = bp_pool_give_back(d->pool, d->arena);
+        pthread_barrier_wait(&d->end);
+    }
+    return NULL;
+}
+
+START_TEST(given_back_by_two_at_once)
+{
+    struct duel d = { .pool = make_pool(LANE_SEQ_CST, 4, 1), .rounds = times(20000, 200) };
+    pthread_t second;
+
+    pthread_barrier_init(&d.start, NULL, 2);
+    pthread_barrier_init(&d.end, NULL, 2);
+    bp_set_misuse_handler(count_report, &d);
+    ck_assert_int_eq(pthread_create(&second, NULL, duel_second, &d), 0);
+    for (size_t i = 0; i < d.rounds; i++) {
+        lane_mine(d.pool)->cooldown = 0;
+        d.arena = checkout(d.pool);
+        pthread_barrier_wait(&d.start);
+        d.results[0] = bp_pool_give_back(d.pool, d.arena);
+        pthread_barrier_wait(&d.end);
+        thread_must((d.results[0] == 0) != (d.results[1] == 0));
+        thread_must(d.results[0] + d.results[1] == EINVAL);
+        thread_must(bp_pool_idle_count(d.pool) == 1);
+    }
+    pthread_join(second, NULL);
+    bp_set_misuse_handler(NULL, NULL);
+    threads_passed();
+    ck_assert_int_eq(atomic_load(&d.reports), (int)d.rounds);
+    ck_assert_int_eq(bp_pool_destroy(d.pool), 0);
+}
+END_TEST
+
 /* ---- revocation at every moment of the owner's fast path ---- */
 
 struct storm {
@@ -366,6 +430,8 @@ int main(void)
     tcase_add_loop_test(t, place_held_for_a_live_arena_is_taken_back, 0, WAYS);
     tcase_add_loop_test(t, lane_of_an_ended_thread_is_inherited, 0, WAYS);
     tcase_add_loop_test(t, revoked_at_any_moment, 0, WAYS);
+    if (!RACES_ARE_REPORTED) /* the two race for the arena: that is the misuse */
+        tcase_add_test(t, given_back_by_two_at_once);
     if (may_fork()) { /* a seccomp filter stays for the life of its process */
         t = add_case(suite, "no membarrier");
         tcase_add_test(t, barrier_refused_later);

@@ -31,6 +31,7 @@ size_t __wrap_os_thp_page(void);
 static size_t mmap_at_most = SIZE_MAX; /* larger mappings are refused */
 static size_t thp_page;
 static unsigned advice_unknown; /* one bit for each piece of advice that is EINVAL */
+static int populate_error;      /* what MADV_POPULATE_WRITE says, if not 0 */
 static atomic_int munmap_refusals; /* that many calls fail */
 static atomic_size_t mmaps, munmaps, madvises;
 
@@ -70,6 +71,10 @@ int __wrap_madvise(void *p, size_t size, int advice)
         errno = EINVAL;
         return -1;
     }
+    if (advice == MADV_POPULATE_WRITE && populate_error != 0) {
+        errno = populate_error;
+        return -1;
+    }
     return __real_madvise(p, size, advice);
 }
 
@@ -83,6 +88,7 @@ static void well_behaved(void)
     mmap_at_most = SIZE_MAX;
     thp_page = 0;
     advice_unknown = 0;
+    populate_error = 0;
     atomic_store(&munmap_refusals, 0);
     failing_malloc_plan(0, false);
 }
@@ -392,6 +398,32 @@ START_TEST(kernel_without_advice)
 }
 END_TEST
 
+/* Memory that cannot be made resident is no memory for who wants it resident. */
+START_TEST(populate_refused)
+{
+    struct bp_mmap_config config = { sizeof config, true, false };
+    struct bp_extent e = { .size = 77 };
+    size_t mapped, unmapped;
+    bp_backing *b;
+
+    ck_assert_int_eq(bp_backing_mmap_create(&config, &b), 0);
+    populate_error = EFAULT;
+    mapped = atomic_load(&mmaps);
+    unmapped = atomic_load(&munmaps);
+    ck_assert_int_eq(backing_acquire(b, 65536, MIB, 16, &e), ENOMEM);
+    ck_assert_uint_eq(e.size, 77);
+    ck_assert_uint_eq(atomic_load(&mmaps) - mapped, 2); /* preferred and min */
+    ck_assert_uint_eq(atomic_load(&munmaps) - unmapped, 2);
+    populate_error = 0;
+    ck_assert_int_eq(backing_acquire(b, 65536, 65536, 16, &e), 0);
+    populate_error = ENOMEM;
+    ck_assert_int_eq(backing_populate(b, &e, 1, 65000), ENOMEM);
+    backing_dispose(b, &e);
+    bp_backing_destroy(b);
+    well_behaved();
+}
+END_TEST
+
 /* ---- huge pages ---- */
 
 START_TEST(granule_of_huge_pages)
@@ -623,6 +655,7 @@ static Suite *os_suite(void)
     tcase_add_test(tc, kept_and_locked);
     tcase_add_loop_test(tc, refusals_under_load, 0, 2);
     tcase_add_test(tc, kernel_without_advice);
+    tcase_add_test(tc, populate_refused);
     tc = add_case(s, "huge");
     tcase_add_test(tc, granule_of_huge_pages);
     tcase_add_test(tc, huge_pages_conform);

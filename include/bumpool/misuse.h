@@ -15,7 +15,7 @@
 BP_BEGIN_DECLS
 
 enum bp_misuse_kind {
-    BP_MISUSE_DOUBLE_GIVE_BACK = 1, /* the arena is already idle in this pool: EINVAL */
+    BP_MISUSE_DOUBLE_GIVE_BACK = 1, /* the arena has been given back already: EINVAL */
     BP_MISUSE_FOREIGN_ARENA,        /* the pointer is no arena of this pool: EINVAL */
     BP_MISUSE_DEAD_POOL,            /* the pool has been destroyed: EINVAL */
     BP_MISUSE_POOL_ARENA,           /* bp_arena_destroy of an arena that belongs to a pool: EINVAL */

@@ -13,7 +13,7 @@
  *
  * Misuse (see misuse.h) is checked before anything is changed: an arena given back twice, to another pool
  * or no arena at all, and any call with a destroyed pool. What cannot be seen is an arena given back by a
- * stale pointer while somebody else has it checked out again.
+ * stale pointer while somebody else has it checked out again, or by two threads in the same few ns.
  *
  * A NULL pool is valid: checkout makes a fresh arena of the default configuration with malloc and
  * give_back frees it, under the same rules. It keeps nothing idle.
@@ -77,7 +77,7 @@ BP_API size_t bp_pool_idle_count(bp_pool *pool);
 BP_API size_t bp_pool_live_count(bp_pool *pool);
 
 /* Returns the physical pages that idle arenas touched to the system and keeps the arenas; spare spill
- * extents are disposed of. Arenas that nobody touched since cost nothing. Returns the bytes released.
+ * extents are disposed of, and counted. Arenas that nobody touched since cost nothing. Returns the bytes released.
  * The arenas under work (16 at a time) are not to be had meanwhile. */
 BP_API size_t bp_pool_release_idle(bp_pool *pool);
 
