@@ -128,7 +128,8 @@ static int map_aligned(size_t size, size_t align, int prot, int flags, void **ou
         return errno;
     if (((uintptr_t)p & (align - 1)) != 0) {
         os_unmap(p, size);
-        span = size + (align - os_page_size()); /* no overflow: one fits in memory, one is half of it at most */
+        /* no overflow: `size` could be mapped, and align is at most half of what a size_t can say */
+        span = size + (align - os_page_size());
         p = mmap(NULL, span, prot, flags, -1, 0);
         if (p == MAP_FAILED)
             return errno;

@@ -287,6 +287,52 @@ START_TEST(given_back_by_two_at_once)
 }
 END_TEST
 
+/* The same in slow motion: the owner has found its slot in order, and before it stores, the other is through. */
+START_TEST(given_back_by_two_owner_last)
+{
+    bp_pool *pool = make_pool((enum lane_way)_i, 4, BP_UNLIMITED);
+    struct puppet other;
+    struct lane *lane;
+    bool stands;
+
+    puppet_start(&other, pool);
+    other.arena = checkout(pool);
+    lane = lane_mine(pool);
+    ck_assert_ptr_eq(lane->homed, other.arena);
+    ck_assert_int_eq(puppet_do(&other, step_give_back), 0);
+    ck_assert(lane_store(lane, (uintptr_t)other.arena, pool->way));
+    pthread_mutex_lock(&pool->lock);
+    stands = lane_settle_store(pool, lane, (uintptr_t)other.arena);
+    pthread_mutex_unlock(&pool->lock);
+    ck_assert(!stands);
+    ck_assert_uint_eq(bp_pool_idle_count(pool), 1);
+    puppet_end(&other);
+    threads_passed();
+    ck_assert_int_eq(bp_pool_destroy(pool), 0);
+}
+END_TEST
+
+/* And the owner first. */
+START_TEST(given_back_by_two_owner_first)
+{
+    bp_pool *pool = make_pool((enum lane_way)_i, 4, BP_UNLIMITED);
+    bp_arena *a = checkout(pool);
+    struct lane *lane = lane_mine(pool);
+    bool evicted;
+
+    ck_assert(!lane_store(lane, (uintptr_t)a, pool->way));
+    pthread_mutex_lock(&pool->lock);
+    evicted = lane_evict(pool, lane, arena_of(a));
+    pthread_mutex_unlock(&pool->lock);
+    ck_assert(!evicted);
+    ck_assert_uint_eq(bp_pool_idle_count(pool), 1);
+    ck_assert_ptr_eq(checkout(pool), a); /* through the slow path, which clears `revoked` */
+    ck_assert_uint_eq(atomic_load(&lane->revoked), 0);
+    ck_assert_int_eq(bp_pool_give_back(pool, a), 0);
+    ck_assert_int_eq(bp_pool_destroy(pool), 0);
+}
+END_TEST
+
 /* ---- revocation at every moment of the owner's fast path ---- */
 
 struct storm {
@@ -430,6 +476,8 @@ int main(void)
     tcase_add_loop_test(t, place_held_for_a_live_arena_is_taken_back, 0, WAYS);
     tcase_add_loop_test(t, lane_of_an_ended_thread_is_inherited, 0, WAYS);
     tcase_add_loop_test(t, revoked_at_any_moment, 0, WAYS);
+    tcase_add_loop_test(t, given_back_by_two_owner_last, 0, WAYS);
+    tcase_add_loop_test(t, given_back_by_two_owner_first, 0, WAYS);
     if (!RACES_ARE_REPORTED) /* the two race for the arena: that is the misuse */
         tcase_add_test(t, given_back_by_two_at_once);
     if (may_fork()) { /* a seccomp filter stays for the life of its process */
