@@ -27,6 +27,10 @@
 
 #define STEP_MAX ((size_t)4 << 20)
 
+/* A caller's wish beyond the configured reservation counts up to here: one who wishes for all there is must
+ * not get half of the address space. What the caller needs, or the configuration says, is not bounded. */
+#define WISH_MAX ((size_t)1 << (sizeof(size_t) > 4 ? 34 : 28))
+
 struct reserved_backing {
     bp_backing backing;
     size_t reservation, commit_step; /* above 0, at most PTRDIFF_MAX, not rounded */
@@ -34,8 +38,8 @@ struct reserved_backing {
 
 static struct reserved_backing shared;
 
-/* `size` rounded up to pages, or the largest size there can be. */
-static size_t round_wish(size_t size, size_t page)
+/* `size` rounded up to pages, or the largest size that can be. */
+static size_t round_up_or_most(size_t size, size_t page)
 {
     size_t rounded;
 
@@ -51,7 +55,10 @@ static int reserved_acquire(bp_backing *self, size_t min, size_t preferred, size
 
     if (!os_round_up(min, page, &least))
         return ENOMEM;
-    size = round_wish(preferred > b->reservation ? preferred : b->reservation, page);
+    size = preferred < WISH_MAX ? preferred : WISH_MAX;
+    size = round_up_or_most(size > b->reservation ? size : b->reservation, page);
+    if (size < least)
+        size = least;
     while (os_reserve(size, align, &base) != 0) {
         if (size == least)
             return ENOMEM;
@@ -60,7 +67,7 @@ static int reserved_acquire(bp_backing *self, size_t min, size_t preferred, size
             size = least;
     }
 
-    first = round_wish(b->commit_step, page);
+    first = round_up_or_most(b->commit_step, page);
     if (first > size)
         first = size;
     if (os_commit(base, first) != 0) {

@@ -88,14 +88,25 @@ REPLAY_DEFINE(replay_check_pad, struct bump, struct bump, bump_begin, ALLOC, END
 
 /* ---- three ways to a warm arena ---- */
 
-static bool pool_pairs(bp_pool *pool)
+static bool pool_pairs(bp_pool *pool, long count)
 {
     bp_arena *arena;
 
-    for (int i = 0; i < PAIRS; i++)
+    for (long i = 0; i < count; i++)
         if (bp_pool_checkout(pool, &arena) != 0 || bp_pool_give_back(pool, arena) != 0)
             return false;
     return true;
+}
+
+static int pairs_alone(long count)
+{
+    bp_pool *pool;
+
+    if (bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool, count) || bp_pool_destroy(pool) != 0) {
+        complain("a pair failed");
+        return FAILED;
+    }
+    return DONE;
 }
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -152,12 +163,12 @@ static bool server_start(struct server *s)
         return true;
     }
     close(s->ask[1]);
-    if (!refuse_membarrier() || bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool))
+    if (!refuse_membarrier() || bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool, PAIRS))
         _exit(1);
     while (read(s->ask[0], &byte, 1) == 1) {
         uint64_t start = counter_time(), ns;
 
-        pool_pairs(pool);
+        pool_pairs(pool, PAIRS);
         ns = counter_time() - start;
         if (write(s->answer[1], &ns, sizeof(ns)) != (ssize_t)sizeof(ns))
             break;
@@ -248,7 +259,7 @@ static int pairs(void)
     struct server server;
     bp_pool *pool;
 
-    if (!server_start(&server) || bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool)) {
+    if (!server_start(&server) || bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool, PAIRS)) {
         complain("cannot start: %s", strerror(errno));
         return FAILED;
     }
@@ -256,7 +267,7 @@ static int pairs(void)
         uint64_t start, took;
 
         start = counter_time();
-        pool_pairs(pool);
+        pool_pairs(pool, PAIRS);
         ns[0][r] = (double)(counter_time() - start) / PAIRS;
         if (!server_time(&server, &took)) {
             complain("the child without membarrier failed");
@@ -276,10 +287,14 @@ int choices_main(int argc, char **argv)
 {
     int status = DONE;
 
+    if (argc == 3 && strcmp(argv[1], "--pairs") == 0)
+        return pairs_alone(strtol(argv[2], NULL, 10));
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-        puts("usage: " PROGRAM " choices [TRACE]...\n\n"
+        puts("usage: " PROGRAM " choices [TRACE]...\n"
+             "       " PROGRAM " choices --pairs N\n\n"
              "Measures the ways that doc/design.md chose between: a checkout and give_back pair, and for every\n"
-             "trace the inline path of an allocation.");
+             "trace the inline path of an allocation. With --pairs, does N pairs and nothing else: for a tool that\n"
+             "counts instructions.");
         return DONE;
     }
     pin_to_cpu();

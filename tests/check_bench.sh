@@ -400,6 +400,19 @@ else
 fi
 [ ! -c /dev/full ] || expect 1 'full disk, record' $fast --only limit --repo normal --record /dev/full
 
+# ---- choices ----
+
+"$bench" choices --pairs 10 >out 2>err || fail 'choices --pairs'
+if "$bench" choices good >out 2>err; then
+    [ "$(grep -c '(chosen)' out)" -eq 2 ] || fail 'choices: two tables'
+elif grep -q 'without membarrier' err; then
+    skip 'choices: no seccomp here'
+else
+    fail 'choices'
+fi
+"$bench" choices nosuchfile >out 2>err
+[ $? -eq 2 ] || fail 'choices: no such trace'
+
 if [ $failures -ne 0 ]; then
     echo "check_bench: $failures failures"
     exit 1

@@ -525,6 +525,9 @@ START_TEST(reservation_is_halved)
     ck_assert_uint_ge(e.size, 90 * MIB);
     ck_assert_uint_le(e.size, 100 * MIB);
     backing_dispose(b, &e);
+    ck_assert_int_eq(backing_acquire(b, 64, 2 * BP_RESERVATION_DEFAULT + os_page_size(), 16, &e), 0);
+    ck_assert_uint_eq(e.size % os_page_size(), 0); /* odd pages are halved to whole ones */
+    backing_dispose(b, &e);
     ck_assert_int_eq(backing_acquire(b, 100 * MIB + 1, 100 * MIB + 1, 16, &e), ENOMEM);
     well_behaved();
 }
