@@ -352,10 +352,11 @@ int bp_arena_create(bp_backing *backing, const struct bp_arena_config *config, b
     struct arena *a;
     int rc;
 
-    if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0 || arena_config_check(&c) != 0)
-        return EINVAL;
     if (backing == NULL)
         backing = bp_backing_malloc();
+    if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0 || arena_config_check(&c) != 0 ||
+        !backing_is_sane(backing))
+        return EINVAL;
     rc = first_extent(backing, &c, ARENA_HEADER, &extent);
     if (rc != 0)
         return rc;

@@ -108,23 +108,33 @@ char *bp_arena_strndup(bp_arena *pub, const char *s, size_t n)
     return q;
 }
 
+/* Something wrote up to n bytes at p, past the cursor: what was known to be zero has to be so again. */
+static void unwrite(struct segment *s, char *p, size_t n)
+{
+    char *zero = segment_zero_frontier(s);
+
+    zero = zero > p ? zero : p;
+    if (zero < p + n)
+        memset(zero, 0, (size_t)(p + n - zero));
+    if (p + n > s->resident)
+        s->resident = p + n;
+}
+
 char *bp_arena_vprintf(bp_arena *pub, const char *format, va_list args)
 {
     struct arena *a = arena_of(pub);
-    size_t room = (size_t)(pub->limit - pub->cursor);
+    size_t room = (size_t)(pub->limit - pub->cursor) < INT_MAX ? (size_t)(pub->limit - pub->cursor) : INT_MAX;
     va_list again;
     char *p = pub->cursor;
     int length;
 
     va_copy(again, args);
     /* Into the room there is: most strings fit and are formatted once. */
-    length = vsnprintf(room != 0 ? p : NULL, room < INT_MAX ? room : INT_MAX, format, args);
+    length = vsnprintf(room != 0 ? p : NULL, room, format, args);
     if (length >= 0 && (size_t)length < room) {
         pub->cursor = p + round_up_16((size_t)length + 1);
     } else {
-        /* The attempt wrote past the cursor, at most to the limit. */
-        if (pub->limit > a->current->touched)
-            a->current->touched = pub->limit;
+        unwrite(a->current, p, room);
         p = length >= 0 ? bp_arena_alloc(pub, (size_t)length + 1) : NULL;
         if (p != NULL)
             (void)vsnprintf(p, (size_t)length + 1, format, again);

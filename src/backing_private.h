@@ -2,8 +2,8 @@
  * Calling the ops of a backing. The one place that knows which ops may be missing.
  *
  * An op is missing when it is NULL or lies beyond the struct_size of the backing's author. acquire and
- * dispose are never missing. Nothing is checked here that the contract demands of a backing:
- * <bumpool/conformance.h> is for that.
+ * dispose are never missing: whoever is given a backing asks backing_is_sane first. Nothing else is checked
+ * here that the contract demands of a backing: <bumpool/conformance.h> is for that.
  */
 #ifndef BUMPOOL_SRC_BACKING_PRIVATE_H
 #define BUMPOOL_SRC_BACKING_PRIVATE_H
@@ -14,6 +14,12 @@
 
 #define BACKING_HAS(ops_, op)                                                                          \
     ((ops_)->struct_size >= offsetof(struct bp_backing_ops, op) + sizeof((ops_)->op) && (ops_)->op != NULL)
+
+/* Whether the backing has what none may lack. */
+static inline bool backing_is_sane(const bp_backing *b)
+{
+    return b->ops != NULL && BACKING_HAS(b->ops, acquire) && BACKING_HAS(b->ops, dispose);
+}
 
 static inline int backing_acquire(bp_backing *b, size_t min, size_t preferred, size_t align,
                                   struct bp_extent *out)

@@ -32,14 +32,14 @@ void lane_empty(bp_pool *pool, struct lane *lane)
         return;
     lane->homed = NULL;
     unhome(pool, a, lane_own_slot(lane, pool->way));
-    atomic_store_explicit(&lane->slot[pool->way], LANE_CLOSED, memory_order_release); /* pairs with lane_finish */
+    atomic_store_explicit(&lane->slot[pool->way], lane_closed(lane), memory_order_release); /* pairs with lane_finish */
 }
 
 void lane_settle(bp_pool *pool, struct lane *lane)
 {
     if (lane->homed == NULL)
         /* Emptied by others, or never used: the slot may say otherwise. */
-        atomic_store_explicit(&lane->slot[pool->way], LANE_CLOSED, memory_order_release); /* pairs with lane_finish */
+        atomic_store_explicit(&lane->slot[pool->way], lane_closed(lane), memory_order_release); /* pairs with lane_finish */
     else if (atomic_load_explicit(&lane->revoked, memory_order_relaxed) != 0) /* written under the lock */
         lane_empty(pool, lane);
     atomic_store_explicit(&lane->revoked, 0, memory_order_relaxed); /* written and, by revokers, read under the lock */
@@ -68,16 +68,27 @@ void lane_home(bp_pool *pool, struct lane *lane, struct arena *a, bool out)
                           memory_order_release); /* pairs with lane_finish */
 }
 
+/* Under the lock. The ticket is of the newest revocation since the owner last settled: a barrier of that
+ * drain or of an older one covers it. */
+static void revoke(bp_pool *pool, struct lane *lane, uint64_t ticket)
+{
+    if (atomic_load_explicit(&lane->revoked, memory_order_relaxed) == 0) /* written under the lock */
+        lane->ticket = ticket;
+    pool->tickets = ticket;
+    atomic_store_explicit(&lane->revoked, 1, memory_order_seq_cst); /* pairs with lane_store */
+}
+
 bool lane_evict(bp_pool *pool, struct lane *lane, struct arena *a)
 {
     /* In this order: should the owner be giving it back at this very moment, one of the two finds out. */
-    atomic_store_explicit(&lane->revoked, 1, memory_order_seq_cst); /* pairs with lane_store */
-    lane->seen = atomic_load_explicit(&lane->slot[pool->way], memory_order_seq_cst); /* pairs with lane_store */
-    if (lane->seen != ((uintptr_t)a | LANE_OUT))
-        return false;
+    revoke(pool, lane, pool->tickets + 1);
+    if (atomic_load_explicit(&lane->slot[pool->way], memory_order_seq_cst) != (uintptr_t)a + LANE_OUT)
+        return false; /* pairs with lane_store */
     /* The slot goes on saying that `a` is out, which its owner settles when it comes next; until then it
-     * cannot give `a` back through the slot, since the arena's home is another. */
+     * cannot give `a` back through the slot, since the arena's home is another. No store of the owner
+     * stands from here on. */
     lane->homed = NULL;
+    lane->seen = 0;
     unhome(pool, a, LANE_OUT);
     return true;
 }
@@ -87,7 +98,7 @@ static void lane_finish(bp_pool *pool, struct lane *lane, unsigned cooldown)
 {
     struct arena *a = lane->homed;
 
-    lane->seen = atomic_load_explicit(&lane->slot[pool->way], memory_order_acquire); /* pairs with lane_store */
+    lane->seen = atomic_load_explicit(&lane->slot[pool->way], memory_order_seq_cst); /* pairs with lane_store */
     lane->homed = NULL;
     if (cooldown > lane->cooldown)
         lane->cooldown = cooldown;
@@ -96,11 +107,12 @@ static void lane_finish(bp_pool *pool, struct lane *lane, unsigned cooldown)
 
 void lanes_collect(bp_pool *pool)
 {
-    for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++)
-        if (l->homed != NULL) {
-            lane_finish(pool, l, 0);
-            atomic_store_explicit(&l->slot[pool->way], LANE_CLOSED, memory_order_relaxed); /* alone */
-        }
+    for (struct lane *lane = pool->lanes; lane < pool->lanes + pool->lanes_used; lane++) {
+        if (lane->homed != NULL)
+            lane_finish(pool, lane, 0);
+        /* Also where nothing is homed: the slot may be a leftover. */
+        atomic_store_explicit(&lane->slot[pool->way], lane_closed(lane), memory_order_relaxed); /* alone */
+    }
 }
 
 bool lane_holds(const bp_pool *pool, const struct lane *lane, bool out)
@@ -112,8 +124,8 @@ bool lane_holds(const bp_pool *pool, const struct lane *lane, bool out)
 
 bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
 {
-    struct lane *mine = lane_mine(pool);
-    uint64_t ticket = ++pool->tickets;
+    struct lane *mine = lane_here(pool);
+    uint64_t ticket = pool->tickets + 1;
     bool any = false, revoked = false, barrier;
 
     for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
@@ -124,8 +136,7 @@ bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
             lane_empty(pool, l);
             any = true;
         } else {
-            atomic_store_explicit(&l->revoked, 1, memory_order_seq_cst); /* pairs with lane_store */
-            l->ticket = ticket;
+            revoke(pool, l, ticket);
             revoked = true;
         }
     }
@@ -136,16 +147,15 @@ bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
     barrier = pool->way == LANE_SEQ_CST || thread_barrier();
     pthread_mutex_lock(&pool->lock);
     if (!barrier)
-        return any; /* the owners find `revoked` and bring the arenas themselves */
+        return true; /* the owners find `revoked` and bring the arenas themselves */
     for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
-        /* Another ticket: a later drain's barrier covers what the owner did since; ours may not. */
-        if (l->ticket != ticket || l->homed == NULL ||
+        /* Revoked anew since: what the owner did in between is for that drain's barrier. */
+        if (l->ticket > ticket || l->homed == NULL ||
             atomic_load_explicit(&l->revoked, memory_order_relaxed) == 0) /* written under the lock */
             continue;
         lane_finish(pool, l, cooldown);
-        any = true;
     }
-    return any;
+    return true;
 }
 
 size_t lanes_idle(bp_pool *pool)

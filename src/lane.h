@@ -2,7 +2,7 @@
  * Lanes: a place per thread and pool where a thread finds again the arena that it gave back.
  *
  * A lane is owned by the one living thread with its number. At most one arena is *homed* in it; the slot
- * says whether that is idle here (A) or checked out (A | LANE_OUT). A homed arena counts against
+ * says whether that is idle here (A) or checked out (A + LANE_OUT). A homed arena counts against
  * max_idle in either case, so that the owner may move it between the two with a plain store: no cap can be
  * broken by it, and nothing is hidden, since the pool can look at every slot.
  *
@@ -75,8 +75,8 @@ void lane_empty(bp_pool *pool, struct lane *lane);
 bool lane_evict(bp_pool *pool, struct lane *lane, struct arena *a);
 
 /* Takes the arenas out of all lanes whose arena is idle (or, with `out`, checked out). Drops the lock
- * meanwhile. `cooldown` keeps the owners from homing for that many slow checkouts. True if any lane
- * was emptied. */
+ * meanwhile. `cooldown` keeps the owners from homing for that many slow checkouts. True if a second look is
+ * worth while: a lane was emptied, or the lock was dropped and others may have done it. */
 bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown);
 
 /* For destroy, which is alone with the pool: takes the arenas out of all lanes. */

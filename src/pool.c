@@ -18,6 +18,7 @@
 #define _GNU_SOURCE
 #include "pool_private.h"
 
+#include "backing_private.h"
 #include "configs.h"
 #include "lane.h"
 #include "misuse_private.h"
@@ -35,7 +36,8 @@ enum { COOLDOWN = 64 };
 #define FAST_PATH __attribute__((aligned(64)))
 
 static pthread_mutex_t dead_lock = PTHREAD_MUTEX_INITIALIZER;
-static bp_pool *dead_pools; /* Sync: dead_lock */
+/* Oldest first: a pool is dead for as long as can be before it comes back. Sync: dead_lock */
+static bp_pool *dead_pools, **dead_pools_end = &dead_pools;
 
 static bp_pool null_pool;
 static pthread_once_t null_pool_once = PTHREAD_ONCE_INIT;
@@ -184,8 +186,8 @@ int pool_mint(bp_pool *pool, struct arena **out)
     pool->in_transit--;
     a->state = STATE_LIVE;
     pool->mints++;
-    if (pool->total > pool->peak)
-        pool->peak = pool->total;
+    if (pool->total - pool->in_transit > pool->peak)
+        pool->peak = pool->total - pool->in_transit;
     *out = a;
     return 0;
 }
@@ -225,8 +227,8 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
     strncpy(pool->name, c->name != NULL ? c->name : "pool", sizeof pool->name - 1);
     pthread_mutex_init(&pool->lock, NULL);
     for (unsigned i = 0; i <= THREAD_IDS; i++) {
-        atomic_init(&pool->lanes[i].slot[LANE_PLAIN], LANE_CLOSED);
-        atomic_init(&pool->lanes[i].slot[LANE_SEQ_CST], LANE_CLOSED);
+        atomic_init(&pool->lanes[i].slot[LANE_PLAIN], lane_closed(&pool->lanes[i]));
+        atomic_init(&pool->lanes[i].slot[LANE_SEQ_CST], lane_closed(&pool->lanes[i]));
     }
     thread_barrier_init();
     pool->way = thread_asymmetric ? LANE_PLAIN : LANE_SEQ_CST;
@@ -264,20 +266,24 @@ int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_
         return EINVAL;
     arena.size = c.arena_size;
     arena.policy = c.arena_policy;
-    if (arena_config_check(&arena) != 0)
+    backing = backing != NULL ? backing : bp_backing_mmap();
+    if (arena_config_check(&arena) != 0 || !backing_is_sane(backing))
         return EINVAL;
 
     pthread_mutex_lock(&dead_lock);
     pool = dead_pools;
-    if (pool != NULL)
+    if (pool != NULL) {
         dead_pools = pool->next_dead;
+        if (dead_pools == NULL)
+            dead_pools_end = &dead_pools;
+    }
     pthread_mutex_unlock(&dead_lock);
     if (pool == NULL)
         pool = aligned_alloc(_Alignof(bp_pool), sizeof *pool);
     if (pool == NULL)
         return ENOMEM;
     memset(pool, 0, sizeof *pool);
-    pool_init(pool, backing != NULL ? backing : bp_backing_mmap(), &c);
+    pool_init(pool, backing, &c);
     *out = pool;
     return 0;
 }
@@ -308,8 +314,9 @@ int bp_pool_destroy(bp_pool *arg)
         free(pool->slabs[k]);
     atomic_store_explicit(&pool->slab_count, 0, memory_order_relaxed); /* nobody else is left */
     pthread_mutex_lock(&dead_lock);
-    pool->next_dead = dead_pools;
-    dead_pools = pool;
+    pool->next_dead = NULL;
+    *dead_pools_end = pool;
+    dead_pools_end = &pool->next_dead;
     pthread_mutex_unlock(&dead_lock);
     return 0;
 }
@@ -410,8 +417,8 @@ static inline bool checkout_lane(bp_pool *pool, bp_arena **out, enum lane_way wa
     if (BP_UNLIKELY((slot & LANE_OUT) != 0 || out == NULL))
         return false;
     *rc = 0;
-    if (BP_UNLIKELY(lane_store(lane, slot | LANE_OUT, way))) {
-        *rc = checkout_revoked(pool, lane, slot | LANE_OUT, out);
+    if (BP_UNLIKELY(lane_store(lane, slot + LANE_OUT, way))) {
+        *rc = checkout_revoked(pool, lane, slot + LANE_OUT, out);
         return true;
     }
     count_checkout(lane);
@@ -450,27 +457,62 @@ static bool is_live(const bp_pool *pool, const struct arena *a)
     return lane_holds(pool, home, true);
 }
 
-/* Finds a place under the caps for `a`; may drop the lock. False if there is none. */
-static bool keep(bp_pool *pool, struct arena *a)
+/* Takes the oldest idle arena out of the pool, not counted any more, if `a` can have its place; else NULL. So
+ * the newest stay. Only max_idle is made room for: an arena that is too large does not drive others out. */
+static struct arena *make_room(bp_pool *pool, struct lane *mine, const struct arena *a)
 {
+    struct arena *oldest;
+
+    if (pool->kept < pool->max_idle)
+        return NULL;
+    if (pool->warm.count + pool->cold.count == 0 && mine != NULL && lane_holds(pool, mine, false))
+        lane_empty(pool, mine);
+    oldest = pool->cold.tail != NULL ? pool->cold.tail : pool->warm.tail;
+    if (oldest == NULL || a->footprint > pool->max_idle_bytes ||
+        pool->kept_bytes - oldest->accounted > pool->max_idle_bytes - a->footprint)
+        return NULL;
+    list_remove(pool->cold.tail != NULL ? &pool->cold : &pool->warm, oldest);
+    keep_drop(pool, oldest);
+    oldest->next = NULL;
+    return oldest;
+}
+
+/* Finds a place under the caps for `a`; may drop the lock. What has to go for it, `a` or another, is
+ * stored in *dispose. */
+static bool keep(bp_pool *pool, struct lane *mine, struct arena *a, struct arena **dispose)
+{
+    *dispose = NULL;
+    if (a->footprint > pool->max_idle_bytes && a->spare != NULL) {
+        pthread_mutex_unlock(&pool->lock);
+        arena_drop_spares(a);
+        pthread_mutex_lock(&pool->lock);
+    }
     if (keep_try(pool, a))
         return true;
-    if (lanes_drain(pool, true, COOLDOWN) && keep_try(pool, a))
+    if (a->footprint <= pool->max_idle_bytes && lanes_drain(pool, true, COOLDOWN) && keep_try(pool, a))
         return true;
-    if (a->spare == NULL)
-        return false;
-    /* It may be the spares that are too much. */
-    pthread_mutex_unlock(&pool->lock);
-    arena_drop_spares(a);
-    pthread_mutex_lock(&pool->lock);
-    return keep_try(pool, a);
+    if (a->spare != NULL) { /* the spares may be what is too much */
+        pthread_mutex_unlock(&pool->lock);
+        arena_drop_spares(a);
+        pthread_mutex_lock(&pool->lock);
+        if (keep_try(pool, a))
+            return true;
+    }
+    if (mine != NULL)
+        lane_settle(pool, mine);
+    *dispose = make_room(pool, mine, a);
+    if (*dispose != NULL && keep_try(pool, a))
+        return true;
+    a->next = *dispose;
+    *dispose = a;
+    return false;
 }
 
 SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
 {
     bp_pool *pool = pool_enter(arg, "give_back");
     struct lane *mine;
-    struct arena *a;
+    struct arena *a, *dispose;
     bool live;
 
     if (pool == NULL || arena == NULL)
@@ -513,10 +555,7 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
         arena_wipe(a);
 
     pthread_mutex_lock(&pool->lock);
-    if (!keep(pool, a)) {
-        a->next = NULL;
-        pool_dispose(pool, a);
-    } else {
+    if (keep(pool, mine, a, &dispose)) {
         if (mine != NULL)
             lane_settle(pool, mine);
         /* Newest first: it goes before an idle arena in the lane, which moves to the list, but not
@@ -526,6 +565,8 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
         else
             lane_home(pool, mine, a, false);
     }
+    if (dispose != NULL)
+        pool_dispose(pool, dispose);
     pthread_mutex_unlock(&pool->lock);
     return 0;
 }
@@ -550,7 +591,7 @@ SLOW_PATH static int give_back_flagged(bp_pool *pool, struct lane *lane, struct 
         arena_wipe(a);
     /* A cleanup may have used the pool; a new footprint has to be counted. */
     if ((a->flags & ARENA_RESIZED) != 0 ||
-        lane_own_slot(lane, pool->way) != ((uintptr_t)a | LANE_OUT))
+        lane_own_slot(lane, pool->way) != (uintptr_t)a + LANE_OUT)
         return give_back_slow(pool, &a->pub);
     return lane_store(lane, (uintptr_t)a, pool->way) ? give_back_revoked(pool, lane, a) : 0;
 }
@@ -563,7 +604,7 @@ static inline bool give_back_lane(bp_pool *pool, bp_arena *arena, enum lane_way 
 
     /* Only the pool's own arenas ever get into a slot, so `arena` may be followed once it is found there.
      * The slot says that it is out; its home says that the slot is not a leftover (lane_evict). */
-    if (BP_UNLIKELY(lane_own_slot(lane, way) != ((uintptr_t)a | LANE_OUT) ||
+    if (BP_UNLIKELY(lane_own_slot(lane, way) != (uintptr_t)a + LANE_OUT ||
                     atomic_load_explicit(&a->home, memory_order_relaxed) != lane)) /* pairs with lane_evict */
         return false;
     *rc = 0;

@@ -18,6 +18,14 @@ static void service_begin(bp_pool *pool, struct arena *a)
     pool->serviced++;
 }
 
+/* A counted arena has another footprint now. */
+static void recount(bp_pool *pool, struct arena *a)
+{
+    pool->kept_bytes += a->footprint - a->accounted; /* modular */
+    a->accounted = a->footprint;
+    a->flags &= ~(uint32_t)ARENA_RESIZED;
+}
+
 int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
 {
     bp_pool *pool = pool_enter(arg, "prewarm");
@@ -41,13 +49,21 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
             rc = rc == EAGAIN ? 0 : rc; /* max_arenas */
             break;
         }
-        service_begin(pool, a);
-        pthread_mutex_unlock(&pool->lock);
-        rc = arena_prefault(a, pool->prefault);
-        pthread_mutex_lock(&pool->lock);
-        pool->serviced--;
-
-        fits = rc == 0 && (keep_try(pool, a) || (lanes_drain(pool, true, 0) && keep_try(pool, a)));
+        a->state = STATE_IN_TRANSIT; /* neither live nor idle, should lanes_drain drop the lock */
+        pool->in_transit++;
+        fits = keep_try(pool, a) || (lanes_drain(pool, true, 0) && keep_try(pool, a));
+        pool->in_transit--;
+        if (fits) {
+            service_begin(pool, a);
+            pthread_mutex_unlock(&pool->lock);
+            rc = arena_prefault(a, pool->prefault);
+            pthread_mutex_lock(&pool->lock);
+            pool->serviced--;
+            recount(pool, a);
+            fits = rc == 0 && pool->kept_bytes <= pool->max_idle_bytes;
+            if (!fits)
+                keep_drop(pool, a);
+        }
         if (!fits) {
             a->next = NULL;
             pool_dispose(pool, a);
@@ -97,9 +113,7 @@ size_t bp_pool_release_idle(bp_pool *arg)
             struct arena *a = batch[i];
 
             pool->serviced--;
-            pool->kept_bytes -= a->accounted - a->footprint; /* spares are gone */
-            a->accounted = a->footprint;
-            a->flags &= ~(uint32_t)ARENA_RESIZED;
+            recount(pool, a); /* spares are gone */
             if (done[i]) {
                 a->state = STATE_IDLE;
                 list_push(&pool->cold, a); /* oldest first onto the head keeps the order */

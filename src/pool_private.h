@@ -33,7 +33,7 @@ enum lane_way {
 
 /* One thread's place in a pool: see lane.h. */
 struct lane {
-    _Alignas(THREAD_STRIDE) _Atomic(uintptr_t) slot[2]; /* by lane_way. LANE_CLOSED, or the homed arena | LANE_OUT.
+    _Alignas(THREAD_STRIDE) _Atomic(uintptr_t) slot[2]; /* by lane_way. lane_closed(), or the homed arena, + LANE_OUT.
                                  Sync: written by the owner only (release); pairs with lane_finish */
     _Atomic(unsigned) revoked;   /* somebody is taking, or took, the lane's arena away. Sync: written under
                                     the pool's lock; pairs with lane_store */
@@ -46,7 +46,15 @@ struct lane {
 };
 static_assert(sizeof(struct lane) == THREAD_STRIDE, "see thread_offset");
 
-enum { LANE_OUT = 1, LANE_CLOSED = 3 }; /* closed is out too, and no NULL | LANE_OUT */
+enum { LANE_OUT = 1 };
+
+/* What the slot of a lane with nothing homed says: that the lane itself is out. Any constant would match some
+ * wild pointer given back, whose `home` would then be read; this one leads to `homed`, which is no lane. */
+static inline uintptr_t lane_closed(const struct lane *lane)
+{
+    return (uintptr_t)lane + LANE_OUT;
+}
+static_assert(offsetof(struct lane, homed) == offsetof(struct arena, home), "see lane_closed");
 
 /* Arenas live in slabs that never move or shrink while the pool lives: number k holds SLAB_FIRST << k of
  * them. So a pointer is checked against the pool before it is followed, and a given-back arena that was

@@ -2,7 +2,7 @@
  *
  * Thread numbers are bits of a small bitmap, taken at a thread's first slow checkout or give_back and
  * freed by a pthread key's destructor. A destructor that runs later in the same thread and uses a pool
- * takes a number again, which POSIX's repeated destructor rounds then free too. The library is linked
+ * goes without a number: after the last round of destructors nobody would free it. The library is linked
  * with -z nodelete, so the destructor is never unmapped before the last thread has ended; the key is
  * deleted at exit for programs that link the static library into a plugin of their own.
  *
@@ -45,7 +45,6 @@ static void give_id_back(void *unused)
 
     (void)unused;
     thread_offset = (size_t)THREAD_NONE * THREAD_STRIDE;
-    asked = false;
     if (id != THREAD_NONE) {
         pthread_mutex_lock(&ids_lock);
         ids_taken[id / 64] &= ~((uint64_t)1 << id % 64);
@@ -91,7 +90,6 @@ unsigned thread_id(void)
     /* Without a destructor the number would never come back: go without one. */
     if (id != THREAD_NONE && (!key_made || pthread_setspecific(key, &asked) != 0)) {
         give_id_back(NULL);
-        asked = true;
         return THREAD_NONE;
     }
     return id;

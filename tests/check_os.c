@@ -241,10 +241,10 @@ START_TEST(alignment_that_overflows)
     void *const untouched = &half;
     void *p = untouched;
 
-    ck_assert_int_eq(os_map((size_t)PTRDIFF_MAX & ~(page - 1), page, &p), ENOMEM);
-    ck_assert_int_eq(os_map(page, half, &p), ENOMEM);
-    ck_assert_int_eq(os_map(4 * MIB, half / 2, &p), ENOMEM);
-    ck_assert_int_eq(os_reserve(half / 2, half, &p), ENOMEM);
+    ck_assert_int_gt(os_map((size_t)PTRDIFF_MAX & ~(page - 1), page, &p), 0);
+    ck_assert_int_gt(os_map(page, half, &p), 0);
+    ck_assert_int_gt(os_map(4 * MIB, half / 2, &p), 0);
+    ck_assert_int_gt(os_reserve(half / 2, half, &p), 0);
     ck_assert_ptr_eq(p, untouched);
 }
 END_TEST
@@ -351,14 +351,18 @@ END_TEST
 START_TEST(refusals_under_load)
 {
     struct bp_conformance_options options = BP_CONFORMANCE_OPTIONS_INIT;
+    struct bp_reserved_config config = { sizeof config, MIB, 65536 };
+    bp_backing *b = bp_backing_mmap();
 
-    /* few enough for reservations, which stay around whole */
+    if (_i == 1)
+        ck_assert_int_eq(bp_backing_reserved_create(&config, &b), 0);
+    /* few enough that reservations, which are kept whole, are still small ones */
     atomic_store(&munmap_refusals, _i == 0 ? 2000 : 200);
     options.largest = 128 * KIB;
-    ck_assert_int_eq(bp_conformance_run(_i == 0 ? bp_backing_mmap() : bp_backing_reserved(), &options,
-                                        stderr), 0);
+    ck_assert_int_eq(bp_conformance_run(b, &options, stderr), 0);
     ck_assert_int_eq(atomic_load(&munmap_refusals), 0);
     well_behaved();
+    bp_backing_destroy(b);
 }
 END_TEST
 

@@ -17,7 +17,7 @@
 BP_BEGIN_DECLS
 
 /* What the inline path needs, and no more: the rest of an arena is the library's. Read-only outside.
- * Both are multiples of BP_ALIGNMENT, cursor <= limit, and [cursor, limit) may be written. The offsets
+ * Both are multiples of BP_ALIGNMENT and cursor <= limit; what lies between is the library's. The offsets
  * are part of the ABI. */
 struct bp_arena {
     char *cursor; /* the next block starts here */
@@ -46,8 +46,8 @@ struct bp_arena_config {
 
 /* Creates an arena of its own over `backing` (NULL: the malloc backing), which must outlive it. The
  * arena's bookkeeping (less than 512 bytes) lies at the start of its extent, in addition to `size`: no
- * malloc. EINVAL: unknown struct_size or policy, size 0 or above PTRDIFF_MAX, out NULL; ENOMEM or the
- * backing's error. */
+ * malloc. EINVAL: unknown struct_size or policy, size 0 or above PTRDIFF_MAX, out NULL, a backing without
+ * acquire or dispose; ENOMEM or the backing's error. */
 BP_API int bp_arena_create(bp_backing *backing, const struct bp_arena_config *config, bp_arena **out) BP_NODISCARD;
 
 /* Runs the cleanups and disposes of every extent. NULL is left alone. An arena from a pool is misuse
@@ -87,7 +87,8 @@ void *bp_arena_alloc(bp_arena *a, size_t size)
 }
 
 /* `size` bytes aligned to `align`, a power of two (else NULL with EINVAL); anything up to 16 is
- * bp_arena_alloc. The alignment is of the address, so it may be larger than a page. */
+ * bp_arena_alloc. The alignment is of the address, so it may be larger than a page; a block
+ * that does not fit then takes an extent of size + align bytes. */
 BP_INLINE BP_ALLOC_SIZE(2) BP_NODISCARD
 void *bp_arena_alloc_aligned(bp_arena *a, size_t size, size_t align)
 {
@@ -132,8 +133,7 @@ BP_API void *bp_arena_alloc_array(bp_arena *a, size_t n, size_t size, size_t ali
 #define bp_new_array(a, type, n) ((type *)bp_arena_alloc_array((a), (n), sizeof(type), alignof(type)))
 
 /* `size` zero bytes. Memory that is known to be zero already (fresh or released pages) is not written;
- * of memory used before, exactly the bytes that were handed out since are cleared (and those that a printf
- * that did not fit has written). */
+ * of memory used before, exactly the bytes that were handed out since are cleared. */
 BP_API void *bp_arena_zalloc(bp_arena *a, size_t size) BP_NODISCARD BP_ALLOC_SIZE(2);
 BP_API void *bp_arena_calloc(bp_arena *a, size_t n, size_t size) BP_NODISCARD BP_ALLOC_SIZE(2, 3);
 

@@ -32,7 +32,8 @@ struct bp_misuse {
 
 /* Sets the handler for the whole process; NULL restores the default. Any thread; a call that is
  * reporting at the same moment uses either the old pair or the new one, never a mixture. The handler is
- * called with no lock held, may call any function of the library, and may leave by longjmp. */
+ * called with no lock held, may call any function of the library, and may leave by longjmp (but not out of a
+ * cleanup: its arena would be busy for ever). */
 BP_API void bp_set_misuse_handler(void (*fn)(const struct bp_misuse *misuse, void *data), void *data);
 
 BP_END_DECLS

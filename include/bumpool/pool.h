@@ -18,7 +18,7 @@
  * A NULL pool is valid: checkout makes a fresh arena of the default configuration with malloc and
  * give_back frees it, under the same rules. It keeps nothing idle.
  *
- * fork: a child of a process in which no other thread was inside a pool call may go on with its copy of
+ * fork: a child of a process in which no other thread was inside a pool call, or ending, may go on with its copy of
  * the pool and of the arenas; with the stock backings over private memory the two share nothing. Arenas that
  * other threads had checked out stay live in the child.
  */
@@ -48,21 +48,24 @@ struct bp_pool_config {
       64, (size_t)64 << 20, BP_UNLIMITED, 0, false }
 
 /* Creates a pool over `backing` (NULL: the mmap backing), which must outlive it. Mints nothing yet.
- * EINVAL: unknown struct_size or policy, arena_size 0 or above PTRDIFF_MAX, out NULL; ENOMEM. */
+ * EINVAL: unknown struct_size or policy, arena_size 0 or above PTRDIFF_MAX, out NULL, a backing without
+ * acquire or dispose; ENOMEM. */
 BP_API int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_pool **out) BP_NODISCARD;
 
 /* Disposes of the idle arenas and ends the pool, whose struct (some 9 KiB) is kept for the next
  * bp_pool_create. EBUSY while arenas are live: nothing is freed. 0 for NULL. */
 BP_API int bp_pool_destroy(bp_pool *pool);
 
-/* Hands out an empty arena: the newest idle one, or else a new one. Never blocks. EAGAIN: max_arenas
+/* Hands out an empty arena: the one that this thread gave back last, else the newest idle one, last of all
+ * those that other threads gave back last, else a new one. Never blocks. EAGAIN: max_arenas
  * exist and none is idle, or those that are are just then in the hands of release_idle, trim or prewarm;
  * ENOMEM or the backing's error: no idle arena and none could be made; EINVAL: out NULL. Cost: a thread
  * that reuses its own arena takes no lock and no atomic read-modify-write. */
 BP_API int bp_pool_checkout(bp_pool *pool, bp_arena **out) BP_NODISCARD;
 
-/* Takes an arena back and resets it; it is the caller's no more, whatever the caps say: an arena over
- * max_idle_bytes loses its spares first, one over a cap is disposed of. EINVAL and EBUSY for misuse only;
+/* Takes an arena back and resets it; it is the caller's no more, whatever the caps say. At max_idle the
+ * oldest idle arena makes room; an arena over max_idle_bytes loses its spares first, and is disposed of if
+ * that is not enough. EINVAL and EBUSY for misuse only;
  * EINVAL without a report for NULL. Cost as checkout. */
 BP_API int bp_pool_give_back(bp_pool *pool, bp_arena *arena);
 
@@ -77,8 +80,8 @@ BP_API size_t bp_pool_idle_count(bp_pool *pool);
 BP_API size_t bp_pool_live_count(bp_pool *pool);
 
 /* Returns the physical pages that idle arenas touched to the system and keeps the arenas; spare spill
- * extents are disposed of, and counted. Arenas that nobody touched since cost nothing. Returns the bytes released.
- * The arenas under work (16 at a time) are not to be had meanwhile. */
+ * extents are disposed of, and counted. Arenas that nobody touched since cost nothing. Returns the bytes
+ * released. The arenas under work (16 at a time) are not to be had meanwhile. */
 BP_API size_t bp_pool_release_idle(bp_pool *pool);
 
 /* Disposes of idle arenas, oldest first, until at most `keep` are left. 0; EINVAL for a destroyed pool. */
@@ -106,7 +109,14 @@ struct bp_pool_stats {
 };
 
 /* Fills *stats. Cost: a lock and a look at every lane. EINVAL: stats NULL. */
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* the function and the struct share their name, as in C */
+#endif
 BP_API int bp_pool_stats(bp_pool *pool, struct bp_pool_stats *stats);
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 /* ---- scope ---- for compilers with the cleanup attribute */
 #if defined(__GNUC__) || defined(__clang__)
