@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Reading configuration structs of callers compiled against an older header.
  *
- * Every configuration begins with `size_t struct_size` and grows at its end only. A caller says with
- * struct_size how much of it exists; what it does not know keeps its default. One from the future (larger
- * than ours) is refused, since an option that is not understood must not be ignored in silence.
+ * Every configuration begins with `size_t struct_size` and grows at its end only, never into the padding
+ * that the last member leaves: an older caller's padding is garbage inside its struct_size. A caller says
+ * with struct_size how much of it exists; what it does not know keeps its default. One from the future
+ * (larger than ours) is refused, since an option that is not understood must not be ignored in silence.
  */
 #ifndef BUMPOOL_SRC_CONFIGS_H
 #define BUMPOOL_SRC_CONFIGS_H

@@ -94,14 +94,12 @@ bool lane_evict(bp_pool *pool, struct lane *lane, struct arena *a)
 }
 
 /* Takes the arena of a revoked lane; the barrier lies between the revocation and this. */
-static void lane_finish(bp_pool *pool, struct lane *lane, unsigned cooldown)
+static void lane_finish(bp_pool *pool, struct lane *lane)
 {
     struct arena *a = lane->homed;
 
     lane->seen = atomic_load_explicit(&lane->slot[pool->way], memory_order_seq_cst); /* pairs with lane_store */
     lane->homed = NULL;
-    if (cooldown > lane->cooldown)
-        lane->cooldown = cooldown;
     unhome(pool, a, lane->seen);
 }
 
@@ -109,7 +107,7 @@ void lanes_collect(bp_pool *pool)
 {
     for (struct lane *lane = pool->lanes; lane < pool->lanes + pool->lanes_used; lane++) {
         if (lane->homed != NULL)
-            lane_finish(pool, lane, 0);
+            lane_finish(pool, lane);
         /* Also where nothing is homed: the slot may be a leftover. */
         atomic_store_explicit(&lane->slot[pool->way], lane_closed(lane), memory_order_relaxed); /* alone */
     }
@@ -137,6 +135,9 @@ bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
             any = true;
         } else {
             revoke(pool, l, ticket);
+            /* Now, lest an owner that comes by during the barrier homes it again. */
+            if (cooldown > l->cooldown)
+                l->cooldown = cooldown;
             revoked = true;
         }
     }
@@ -153,7 +154,7 @@ bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
         if (l->ticket > ticket || l->homed == NULL ||
             atomic_load_explicit(&l->revoked, memory_order_relaxed) == 0) /* written under the lock */
             continue;
-        lane_finish(pool, l, cooldown);
+        lane_finish(pool, l);
     }
     return true;
 }

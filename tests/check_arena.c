@@ -96,6 +96,32 @@ START_TEST(create_refuses_bad_config)
 }
 END_TEST
 
+START_TEST(create_refuses_bad_backing)
+{
+    struct bp_backing_ops ops = *bp_backing_mmap()->ops;
+    bp_backing b = { NULL };
+    bp_arena *a = (bp_arena *)&b, *const before = a;
+    bp_pool *pool = (bp_pool *)&b, *const pool_before = pool;
+
+    for (int i = 0; i < 5; i++) {
+        ops = *bp_backing_mmap()->ops;
+        b.ops = &ops;
+        if (i == 0)
+            b.ops = NULL;
+        else if (i == 1)
+            ops.acquire = NULL;
+        else if (i == 2)
+            ops.dispose = NULL;
+        else
+            ops.struct_size = i == 3 ? 0 : offsetof(struct bp_backing_ops, dispose);
+        ck_assert_int_eq(bp_arena_create(&b, NULL, &a), EINVAL);
+        ck_assert_int_eq(bp_pool_create(&b, NULL, &pool), EINVAL);
+        ck_assert_ptr_eq(a, before);
+        ck_assert_ptr_eq(pool, pool_before);
+    }
+}
+END_TEST
+
 START_TEST(destroy_null_is_nothing)
 {
     ck_assert_int_eq(bp_arena_destroy(NULL), 0);
@@ -606,6 +632,7 @@ static Suite *arena_suite(void)
     tcase_add_test(tc, create_null_config_and_backing);
     tcase_add_loop_test(tc, create_holds_size_without_growing, 0, BACKINGS);
     tcase_add_loop_test(tc, create_refuses_bad_config, 0, BACKINGS);
+    tcase_add_test(tc, create_refuses_bad_backing);
     tcase_add_test(tc, destroy_null_is_nothing);
     tcase_add_test(tc, version_is_the_headers);
     tc = add_case(s, "buffer");

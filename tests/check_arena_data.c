@@ -590,6 +590,23 @@ START_TEST(printf_wide_fails_in_a_fixed_arena)
 }
 END_TEST
 
+/* A string that did not fit was written past the cursor, and nobody may notice. */
+START_TEST(a_printf_that_failed_leaves_no_trace)
+{
+    bp_arena *a = fixed_arena(bp_backing_mmap(), 64 * KIB);
+    void *p;
+
+    ck_assert_ptr_null(bp_arena_printf(a, "%*d", 100000, 7));
+    ck_assert_uint_eq(bp_arena_high_water(a), 0);
+    p = bp_arena_zalloc(a, 64 * KIB);
+    ck_assert_ptr_nonnull(p);
+    ck_assert(all_bytes(p, 64 * KIB, 0));
+    bp_arena_reset(a);
+    ck_assert_uint_eq(bp_arena_high_water(a), 64 * KIB);
+    ck_assert_int_eq(bp_arena_destroy(a), 0);
+}
+END_TEST
+
 static Suite *data_suite(void)
 {
     Suite *s = suite_create("arena data");
@@ -617,6 +634,7 @@ static Suite *data_suite(void)
     tcase_add_test(tc, printf_fails_as_vsnprintf);
     tcase_add_test(tc, printf_of_a_block_of_the_arena);
     tcase_add_test(tc, printf_wide_fails_in_a_fixed_arena);
+    tcase_add_test(tc, a_printf_that_failed_leaves_no_trace);
     return s;
 }
 

@@ -16,9 +16,9 @@
 enum { WAYS = 2 };
 
 #if defined(__SANITIZE_THREAD__) || defined(SUPPORT_TSAN)
-#define RACES_ARE_REPORTED true
+#define UNDER_TSAN true
 #else
-#define RACES_ARE_REPORTED false
+#define UNDER_TSAN false
 #endif
 
 /* A pool whose lanes work in the given way. */
@@ -333,6 +333,179 @@ START_TEST(given_back_by_two_owner_first)
 }
 END_TEST
 
+/* The owner's store becomes visible only after the other is through: both are let pass, and the arena must still
+ * have one holder. */
+START_TEST(given_back_by_two_store_late)
+{
+    bp_pool *pool = make_pool((enum lane_way)_i, 4, BP_UNLIMITED);
+    struct puppet other;
+    struct lane *lane;
+    bp_arena *a, *mine;
+
+    puppet_start(&other, pool);
+    a = other.arena = checkout(pool);
+    lane = lane_mine(pool);
+    ck_assert_int_eq(puppet_do(&other, step_give_back), 0);
+    atomic_store(&lane->slot[pool->way], (uintptr_t)a); /* the late store */
+    ck_assert_int_eq(puppet_do(&other, step_checkout), 0);
+    ck_assert_ptr_eq(other.arena, a);
+    mine = checkout(pool);
+    ck_assert_ptr_ne(mine, a);
+    ck_assert_int_eq(bp_pool_give_back(pool, mine), 0);
+    ck_assert_int_eq(puppet_do(&other, step_give_back), 0);
+    puppet_end(&other);
+    threads_passed();
+    ck_assert_int_eq(bp_pool_destroy(pool), 0);
+}
+END_TEST
+
+/* A lane that others emptied still says what it held; in a destroyed pool that must not be followed. */
+START_TEST(leftover_in_a_dead_pool)
+{
+    bp_pool *pool = make_pool((enum lane_way)_i, 4, BP_UNLIMITED);
+    struct misuse_log log;
+    struct puppet other;
+    bp_arena *a;
+
+    puppet_start(&other, pool);
+    ck_assert_int_eq(puppet_do(&other, step_checkout), 0);
+    ck_assert_int_eq(bp_pool_give_back(pool, other.arena), 0);
+    ck_assert_int_eq(bp_pool_destroy(pool), 0);
+    misuse_listen(&log);
+    ck_assert_int_eq(puppet_do(&other, step_give_back), EINVAL);
+    misuse_was(&log, BP_MISUSE_DEAD_POOL);
+    puppet_end(&other);
+
+    pool = make_pool((enum lane_way)_i, 4, BP_UNLIMITED);
+    puppet_start(&other, pool);
+    ck_assert_int_eq(puppet_do(&other, step_pair), 0);
+    ck_assert_int_eq(bp_pool_trim(pool, 0), 0);
+    ck_assert_int_eq(bp_pool_destroy(pool), 0);
+    ck_assert_int_eq(puppet_do(&other, step_checkout), EINVAL);
+    misuse_was(&log, BP_MISUSE_DEAD_POOL);
+    puppet_end(&other);
+    ck_assert_int_eq(bp_pool_checkout(pool, &a), EINVAL);
+    misuse_was(&log, BP_MISUSE_DEAD_POOL);
+    bp_set_misuse_handler(NULL, NULL);
+}
+END_TEST
+
+/* ---- what happens while a drain waits for its barrier: the linker puts this in the barrier's place ---- */
+
+bool __real_thread_barrier(void);
+bool __wrap_thread_barrier(void);
+static void (*in_barrier)(void);
+static struct puppet hooked;
+static bp_arena *in_barrier_got;
+
+bool __wrap_thread_barrier(void)
+{
+    void (*hook)(void) = in_barrier;
+
+    in_barrier = NULL;
+    if (hook != NULL)
+        hook();
+    return __real_thread_barrier();
+}
+
+/* The owner of the lane finds it revoked, and brings the arena itself. */
+static void owner_comes_by(void)
+{
+    ck_assert_int_eq(puppet_do(&hooked, step_pair), 0);
+}
+
+START_TEST(owner_settles_during_a_drain)
+{
+    bp_pool *pool = make_pool(LANE_PLAIN, 4, 1);
+    bp_arena *a;
+
+    puppet_start(&hooked, pool);
+    ck_assert_int_eq(puppet_do(&hooked, step_pair), 0);
+    in_barrier = owner_comes_by;
+    ck_assert_int_eq(bp_pool_checkout(pool, &a), 0);
+    ck_assert_int_eq(bp_pool_give_back(pool, a), 0);
+    in_barrier = NULL;
+    puppet_end(&hooked);
+    threads_passed();
+    ck_assert_int_eq(bp_pool_destroy(pool), 0);
+}
+END_TEST
+
+/* A second drain begins and ends while the first is at its barrier; there is an arena for each. */
+static void another_drains(void)
+{
+    ck_assert_int_eq(puppet_do(&hooked, step_checkout), 0);
+    in_barrier_got = hooked.arena;
+}
+
+START_TEST(two_drains_at_once)
+{
+    bp_pool *pool = make_pool(LANE_PLAIN, 4, 2);
+    struct puppet one, two;
+    bp_arena *a;
+
+    puppet_start(&one, pool);
+    puppet_start(&two, pool);
+    puppet_start(&hooked, pool);
+    ck_assert_int_eq(puppet_do(&one, step_checkout), 0);
+    ck_assert_int_eq(puppet_do(&two, step_checkout), 0);
+    ck_assert_int_eq(puppet_do(&one, step_give_back), 0);
+    ck_assert_int_eq(puppet_do(&two, step_give_back), 0);
+    in_barrier_got = NULL;
+    in_barrier = another_drains;
+    ck_assert_int_eq(bp_pool_checkout(pool, &a), 0); /* there were two */
+    in_barrier = NULL;
+    ck_assert_ptr_ne(a, in_barrier_got);
+    ck_assert_int_eq(bp_pool_give_back(pool, a), 0);
+    if (in_barrier_got != NULL)
+        ck_assert_int_eq(puppet_do(&hooked, step_give_back), 0);
+    puppet_end(&one);
+    puppet_end(&two);
+    puppet_end(&hooked);
+    threads_passed();
+    ck_assert_int_eq(bp_pool_destroy(pool), 0);
+}
+END_TEST
+
+/* ---- numbers of threads ---- */
+
+static pthread_key_t late_key;
+static bp_pool *late_pool;
+
+/* Comes round again after the library's own destructor, up to the last round. */
+static void late_destructor(void *data)
+{
+    bp_arena *a = checkout(late_pool);
+
+    thread_must(bp_pool_give_back(late_pool, a) == 0);
+    pthread_setspecific(late_key, data);
+}
+
+static void *late_thread(void *data)
+{
+    thread_must(pthread_setspecific(late_key, data) == 0);
+    return NULL;
+}
+
+START_TEST(numbers_come_back)
+{
+    pthread_t thread;
+
+    late_pool = make_pool((enum lane_way)_i, 4, BP_UNLIMITED);
+    ck_assert_int_eq(pthread_key_create(&late_key, late_destructor), 0);
+    for (int i = 0; i < 2 * THREAD_IDS; i++) {
+        ck_assert_int_eq(pthread_create(&thread, NULL, late_thread, late_pool), 0);
+        pthread_join(thread, NULL);
+    }
+    threads_passed();
+    ck_assert_int_eq(pthread_create(&thread, NULL, late_thread, late_pool), 0);
+    pthread_join(thread, NULL);
+    pthread_key_delete(late_key);
+    ck_assert_ptr_nonnull(lane_mine(late_pool));
+    ck_assert_int_eq(bp_pool_destroy(late_pool), 0);
+}
+END_TEST
+
 /* ---- revocation at every moment of the owner's fast path ---- */
 
 struct storm {
@@ -477,8 +650,14 @@ int main(void)
     tcase_add_loop_test(t, revoked_at_any_moment, 0, WAYS);
     tcase_add_loop_test(t, given_back_by_two_owner_last, 0, WAYS);
     tcase_add_loop_test(t, given_back_by_two_owner_first, 0, WAYS);
-    if (!RACES_ARE_REPORTED) /* the two race for the arena: that is the misuse */
-        tcase_add_test(t, given_back_by_two_at_once);
+    tcase_add_loop_test(t, given_back_by_two_store_late, 0, WAYS);
+    tcase_add_loop_test(t, leftover_in_a_dead_pool, 0, WAYS);
+    tcase_add_test(t, owner_settles_during_a_drain);
+    tcase_add_test(t, two_drains_at_once);
+    if (!UNDER_TSAN) {
+        tcase_add_test(t, given_back_by_two_at_once);     /* the two race for the arena: that is the misuse */
+        tcase_add_loop_test(t, numbers_come_back, 0, WAYS); /* TSan is gone before the last destructors */
+    }
     if (may_fork()) { /* a seccomp filter stays for the life of its process */
         t = add_case(suite, "no membarrier");
         tcase_add_test(t, barrier_refused_later);

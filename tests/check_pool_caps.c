@@ -127,6 +127,57 @@ START_TEST(max_idle_bytes_of_grown_arenas)
 }
 END_TEST
 
+/* At max_idle the newest stay: what was given back last is what the caches know. */
+START_TEST(oldest_makes_room)
+{
+    struct bp_pool_config c = pool_config();
+    bp_arena *a[6];
+    bp_pool *pool;
+    size_t i;
+
+    c.max_idle = 3;
+    pool = pool_on(NULL, &c);
+    for (i = 0; i < 6; i++)
+        a[i] = taken(pool);
+    for (i = 0; i < 6; i++)
+        given(pool, a[i]);
+    counts_are(pool, 3, 0);
+    ck_assert_uint_eq(stats_of(pool).disposals, 3);
+    for (i = 6; i-- > 3;)
+        ck_assert_ptr_eq(taken(pool), a[i]);
+    for (i = 3; i < 6; i++)
+        given(pool, a[i]);
+    pool_gone(pool);
+}
+END_TEST
+
+/* But one that is too large does not drive the small ones out. */
+START_TEST(too_large_goes_itself)
+{
+    struct bp_pool_config c = pool_config();
+    bp_arena *small[2], *large;
+    bp_pool *pool;
+
+    c.max_idle = 2;
+    c.arena_size = 64 * KIB;
+    c.max_idle_bytes = 128 * KIB;
+    pool = pool_on(bp_backing_reserved(), &c);
+    large = taken(pool);
+    small[0] = taken(pool);
+    small[1] = taken(pool);
+    must(bp_arena_alloc(large, 500 * KIB) != NULL);
+    given(pool, small[0]);
+    given(pool, small[1]);
+    given(pool, large);
+    counts_are(pool, 2, 0);
+    ck_assert_ptr_eq(taken(pool), small[1]);
+    ck_assert_ptr_eq(taken(pool), small[0]);
+    given(pool, small[0]);
+    given(pool, small[1]);
+    pool_gone(pool);
+}
+END_TEST
+
 START_TEST(max_arenas)
 {
     struct bp_pool_config c = pool_config();
@@ -297,6 +348,64 @@ START_TEST(prewarm_stops_at_the_caps)
 }
 END_TEST
 
+/* A backing whose populate gives an arena back: what another thread may do at that moment. */
+static struct busy {
+    bp_backing backing;
+    struct bp_backing_ops ops;
+    bp_pool *pool;
+    bp_arena *arena;
+    size_t idle;
+} busy;
+
+static int busy_acquire(bp_backing *self, size_t min, size_t preferred, size_t align, struct bp_extent *out)
+{
+    bp_backing *mapped = bp_backing_mmap();
+
+    (void)self;
+    return mapped->ops->acquire(mapped, min, preferred, align, out);
+}
+
+static void busy_dispose(bp_backing *self, const struct bp_extent *extent)
+{
+    bp_backing *mapped = bp_backing_mmap();
+
+    (void)self;
+    mapped->ops->dispose(mapped, extent);
+}
+
+static int busy_populate(bp_backing *self, struct bp_extent *extent, size_t offset, size_t length)
+{
+    (void)self;
+    (void)extent;
+    (void)offset;
+    (void)length;
+    if (busy.arena != NULL)
+        given(busy.pool, busy.arena);
+    busy.arena = NULL;
+    busy.idle = bp_pool_idle_count(busy.pool);
+    return 0;
+}
+
+START_TEST(prewarm_beside_a_give_back)
+{
+    struct bp_pool_config c = pool_config();
+    size_t added = 99;
+
+    busy.ops = (struct bp_backing_ops){ .struct_size = sizeof busy.ops, .name = "busy", .acquire = busy_acquire,
+                                        .dispose = busy_dispose, .populate = busy_populate };
+    busy.backing.ops = &busy.ops;
+    c.max_idle = 1;
+    c.prefault = 4096;
+    busy.pool = pool_on(&busy.backing, &c);
+    busy.arena = taken(busy.pool);
+    ck_assert_int_eq(bp_pool_prewarm(busy.pool, 4, &added), 0);
+    ck_assert_uint_le(busy.idle, 1);
+    counts_are(busy.pool, 1, 0);
+    ck_assert_uint_eq(stats_of(busy.pool).checkouts, stats_of(busy.pool).give_backs);
+    pool_gone(busy.pool);
+}
+END_TEST
+
 START_TEST(prewarm_counts_right_on_error)
 {
     struct faulty f;
@@ -423,11 +532,14 @@ static Suite *caps_suite(void)
     tcase_add_loop_test(tc, max_idle, 0, 4);
     tcase_add_loop_test(tc, max_idle_bytes_in_whole_arenas, 0, BACKINGS);
     tcase_add_loop_test(tc, max_idle_bytes_of_grown_arenas, 0, 3);
+    tcase_add_test(tc, oldest_makes_room);
+    tcase_add_test(tc, too_large_goes_itself);
     tcase_add_test(tc, max_arenas);
     tcase_add_test(tc, destroy_waits_for_live_arenas);
     tc = add_case(s, "prewarm");
     tcase_add_loop_test(tc, prewarm_adds_idle_arenas, 0, BACKINGS);
     tcase_add_test(tc, prewarm_stops_at_the_caps);
+    tcase_add_test(tc, prewarm_beside_a_give_back);
     tcase_add_test(tc, prewarm_counts_right_on_error);
     tc = add_case(s, "many");
     tcase_add_loop_test(tc, thousands_live, 0, BACKINGS);
