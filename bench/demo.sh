@@ -13,7 +13,7 @@ bench=$2
 ran=0
 
 if [ -e "$srcdir/.git" ] && git -C "$srcdir" rev-parse --quiet --verify HEAD >/dev/null 2>&1; then
-    echo "== the commits of this clone"
+    echo "== the commits of this clone (live: mostly libgit2's time, and noise; replay: the allocator's own)"
     "$bench" commits --quick --repo "$srcdir"
     ran=1
 else

@@ -10,15 +10,11 @@ int main(void)
 {
     bp_pool *pool;
     bp_arena *a;
-
     if (bp_pool_create(NULL, NULL, &pool) != 0)
         return 1;
-    for (int unit = 1; unit <= 3; unit++) { /* a request, a commit, a frame */
-        if (bp_pool_checkout(pool, &a) != 0)
-            return 1;
+    for (int unit = 1; unit <= 3 && bp_pool_checkout(pool, &a) == 0; unit++) {
         char *text = bp_arena_printf(a, "unit %d begins with %zu bytes in use", unit, bp_arena_used(a));
-        if (text == NULL || puts(text) < 0)
-            return 1;
+        puts(text != NULL ? text : "out of memory");
         bp_pool_give_back(pool, a); /* drops all of it at once; the arena stays warm */
     }
     return bp_pool_destroy(pool);

@@ -168,7 +168,7 @@ START_TEST(foreign_arenas)
     give_back_is(&s, (bp_arena *)(void *)on_stack, BP_MISUSE_FOREIGN_ARENA);
     give_back_is(&s, (bp_arena *)(void *)&on_stack[7], BP_MISUSE_FOREIGN_ARENA);
     give_back_is(&s, (bp_arena *)(uintptr_t)opaque(0x10), BP_MISUSE_FOREIGN_ARENA);
-    for (size_t i = 1; i < 8; i++) /* what an empty lane might be taken to hold */
+    for (i = 1; i < 8; i++) /* what an empty lane might be taken to hold */
         give_back_is(&s, (bp_arena *)(uintptr_t)opaque(i), BP_MISUSE_FOREIGN_ARENA);
     give_back_is(&s, (bp_arena *)(uintptr_t)opaque(1), BP_MISUSE_FOREIGN_ARENA);
     give_back_is(&s, (bp_arena *)(uintptr_t)opaque(SIZE_MAX), BP_MISUSE_FOREIGN_ARENA);

@@ -44,6 +44,15 @@ if ! grep -q '^#include <bumpool\.h>$' "$tmp/readme.c"; then
     failed=1
 fi
 
+# And it does what it says.
+for unit in 1 2 3; do
+    echo "unit $unit begins with 0 bytes in use"
+done >"$tmp/wanted"
+if ! "${top_builddir:-.}/examples/hello" >"$tmp/printed" || ! diff "$tmp/wanted" "$tmp/printed"; then
+    echo "FAIL: examples/hello prints (>) not what it should (<)"
+    failed=1
+fi
+
 for target in demo check; do
     count=$(sed 's/^ *//; s/^\$ //; s/ *$//' "$readme" | grep -cxF "./bootstrap && make $target")
     if [ "$count" -ne 1 ]; then
