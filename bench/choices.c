@@ -166,10 +166,10 @@ static bool server_start(struct server *s)
     if (!refuse_membarrier() || bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool, PAIRS))
         _exit(1);
     while (read(s->ask[0], &byte, 1) == 1) {
-        uint64_t start = counter_time(), ns;
+        uint64_t start = counter_cpu_time(), ns;
 
         pool_pairs(pool, PAIRS);
-        ns = counter_time() - start;
+        ns = counter_cpu_time() - start;
         if (write(s->answer[1], &ns, sizeof(ns)) != (ssize_t)sizeof(ns))
             break;
     }
@@ -230,7 +230,7 @@ static int paths(const char *path)
     for (size_t r = 0; r < ROUNDS + 1 && status == DONE; r++) {
         for (size_t w = 0; w < WAYS_MAX; w++) {
             size_t way = (w + r) % WAYS_MAX;
-            uint64_t start = counter_time();
+            uint64_t start = counter_cpu_time();
             bool good = replays[way](&bump, &trace, &digest);
 
             if (!good || (expected != 0 && digest != expected)) {
@@ -239,7 +239,7 @@ static int paths(const char *path)
             }
             expected = digest;
             if (r != 0) /* the first warms up */
-                ns[way][r - 1] = (double)(counter_time() - start) / (double)trace.units;
+                ns[way][r - 1] = (double)(counter_cpu_time() - start) / (double)trace.units;
         }
     }
     if (status == DONE) {
@@ -266,17 +266,17 @@ static int pairs(void)
     for (size_t r = 0; r < ROUNDS; r++) {
         uint64_t start, took;
 
-        start = counter_time();
+        start = counter_cpu_time();
         pool_pairs(pool, PAIRS);
-        ns[0][r] = (double)(counter_time() - start) / PAIRS;
+        ns[0][r] = (double)(counter_cpu_time() - start) / PAIRS;
         if (!server_time(&server, &took)) {
             complain("the child without membarrier failed");
             return FAILED;
         }
         ns[1][r] = (double)took / PAIRS;
-        start = counter_time();
+        start = counter_cpu_time();
         mutex_pairs();
-        ns[2][r] = (double)(counter_time() - start) / PAIRS;
+        ns[2][r] = (double)(counter_cpu_time() - start) / PAIRS;
     }
     print("checkout and give_back: ns per pair, one thread", names, WAYS_MAX, ns);
     server_stop(&server);

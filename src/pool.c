@@ -602,8 +602,9 @@ static inline bool give_back_lane(bp_pool *pool, bp_arena *arena, enum lane_way 
     struct lane *lane = lane_here(pool);
     struct arena *a = arena_of(arena);
 
-    /* Only the pool's own arenas ever get into a slot, so `arena` may be followed once it is found there.
-     * The slot says that it is out; its home says that the slot is not a leftover (lane_evict). */
+    /* Only the pool's own arenas ever get into a slot, and the lane itself while it is closed, so `arena`
+     * may be followed once it is found there. The slot says that it is out; its home says that the slot is
+     * neither closed nor a leftover (lane_evict). */
     if (BP_UNLIKELY(lane_own_slot(lane, way) != (uintptr_t)a + LANE_OUT ||
                     atomic_load_explicit(&a->home, memory_order_relaxed) != lane)) /* pairs with lane_evict */
         return false;
