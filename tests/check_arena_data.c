@@ -607,6 +607,37 @@ START_TEST(a_printf_that_failed_leaves_no_trace)
 }
 END_TEST
 
+/* The mark of a scope that is over holds nothing in place; one that somebody still has does. */
+START_TEST(an_ended_scope_is_no_mark)
+{
+    bp_arena *a = spill_arena(bp_backing_mmap(), 64 * KIB);
+    char *p = bp_arena_alloc(a, 16), *q;
+    bp_mark mark;
+
+    ck_assert_ptr_nonnull(p);
+    {
+        BP_ARENA_SCOPE(a);
+        ck_assert_ptr_nonnull(bp_arena_alloc(a, 1000));
+    }
+    ck_assert_ptr_eq(seen(bp_arena_realloc(a, p, 16, 64)), p);
+    mark = bp_arena_mark(a);
+    {
+        BP_ARENA_SCOPE(a);
+        ck_assert_ptr_nonnull(bp_arena_alloc(a, 1000));
+    }
+    q = bp_arena_realloc(a, p, 64, 128);
+    ck_assert_ptr_ne(q, p);
+    {
+        BP_ARENA_SCOPE(a);
+        ck_assert_ptr_nonnull(bp_arena_alloc(a, 200 * KIB)); /* spills */
+    }
+    ck_assert_ptr_eq(seen(bp_arena_realloc(a, q, 128, 256)), q);
+    ck_assert_int_eq(bp_arena_rewind(a, mark), 0);
+    ck_assert_uint_eq(bp_arena_used(a), 64);
+    ck_assert_int_eq(bp_arena_destroy(a), 0);
+}
+END_TEST
+
 static Suite *data_suite(void)
 {
     Suite *s = suite_create("arena data");
@@ -617,6 +648,7 @@ static Suite *data_suite(void)
     tcase_add_test(tc, null_is_an_alloc);
     tcase_add_test(tc, to_zero_and_back);
     tcase_add_loop_test(tc, never_in_place_across_a_mark, 0, BACKINGS);
+    tcase_add_test(tc, an_ended_scope_is_no_mark);
     tcase_add_test(tc, a_scope_protects_what_is_outside);
     tcase_add_test(tc, copies_exactly_the_old_bytes);
     tcase_add_loop_test(tc, failure_leaves_the_block, 0, BACKINGS);
