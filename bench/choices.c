@@ -26,7 +26,7 @@
 #include "replay.h"
 #include "table.h"
 
-enum { ROUNDS = 21, PAIRS = 2000000, WAYS_MAX = 3 };
+enum { ROUNDS = 21, PAIRS = 200000, WAYS_MAX = 3 };
 
 /* ---- three inline paths ---- */
 
@@ -297,6 +297,15 @@ int choices_main(int argc, char **argv)
              "counts instructions.");
         return DONE;
     }
+    for (int i = 1; i < argc && status == DONE; i++) { /* a bad one is told before the work */
+        struct trace trace;
+
+        status = trace_read(argv[i], &trace);
+        if (status == DONE)
+            trace_free(&trace);
+    }
+    if (status != DONE)
+        return status;
     pin_to_cpu();
     status = pairs();
     for (int i = 1; i < argc && status == DONE; i++)
