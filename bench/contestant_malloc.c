@@ -41,7 +41,7 @@ bool malloc_is_replaced(void)
     void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
     bool replaced = false;
 
-    if (libc != NULL) { /* not by the address of malloc itself: that may be the program's own stub for it */
+    if (libc != NULL) { /* not by the address of malloc itself: that may be the program's own PLT entry */
         replaced = dlsym(libc, "malloc") != dlsym(RTLD_NEXT, "malloc");
         dlclose(libc);
     }
