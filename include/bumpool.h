@@ -8,6 +8,7 @@
  *   common.h    attributes and BP_UNLIMITED         backing.h  where address ranges come from
  *   version.h   version of this header              arena.h    bump allocation in one range
  *   misuse.h    what happens on programming errors  pool.h     warm arenas, handed out and taken back
+ *   stats.h     what a pool says about itself       waiter.h   waiting for an arena
  *
  * Conventions. Sizes are bytes. Functions returning `int` give 0 or a positive errno value and leave
  * their outputs untouched on failure unless they say otherwise. Allocation returns NULL with errno
@@ -22,5 +23,7 @@
 #include <bumpool/backing.h>
 #include <bumpool/arena.h>
 #include <bumpool/pool.h>
+#include <bumpool/waiter.h>
+#include <bumpool/stats.h>
 
 #endif

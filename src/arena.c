@@ -54,21 +54,117 @@ static void *no_memory(void)
     return NULL;
 }
 
+/* ---- sums over the arenas of a pool ----
+ *
+ * Everything here pairs with itself and with the loads of bp_pool_stats. Subtraction is addition of the
+ * negative: unsigned, modular. */
+
+static void raise_to(_Atomic(size_t) *most, size_t n)
+{
+    size_t seen = atomic_load_explicit(most, memory_order_relaxed);
+
+    while (seen < n && !atomic_compare_exchange_weak_explicit(most, &seen, n, memory_order_relaxed,
+                                                              memory_order_relaxed))
+        ;
+}
+
 static void totals_add(struct arena *a, size_t reserved, size_t committed)
 {
-    /* Subtraction is addition of the negative: unsigned, modular. Pairs with the loads of bp_pool_stats. */
-    if (a->totals != NULL) {
-        atomic_fetch_add_explicit(&a->totals->reserved, reserved, memory_order_relaxed);
-        atomic_fetch_add_explicit(&a->totals->committed, committed, memory_order_relaxed);
-    }
+    struct arena_totals *t = a->totals;
+    size_t before;
+
+    if (t == NULL)
+        return;
+    atomic_fetch_add_explicit(&t->reserved, reserved, memory_order_relaxed);
+    before = atomic_fetch_add_explicit(&t->committed, committed, memory_order_relaxed);
+    if (committed <= PTRDIFF_MAX)
+        raise_to(&t->peak_committed, before + committed);
 }
 
 static void footprint_add(struct arena *a, size_t reserved, size_t committed)
 {
     a->footprint += committed;
     if (a->totals != NULL)
-        a->flags |= ARENA_RESIZED;
+        arena_flag(a, ARENA_RESIZED);
     totals_add(a, reserved, committed);
+}
+
+/* The element of high_water_log2 that counts an arena with this peak. */
+static _Atomic(size_t) *peak_counter(struct arena_totals *t, size_t peak)
+{
+    size_t log2 = 63 - (size_t)__builtin_clzll(peak | 1);
+
+    return &t->high_water_log2[min_size(log2, sizeof t->high_water_log2 / sizeof t->high_water_log2[0] - 1)];
+}
+
+static void peak_set(struct arena *a, size_t peak)
+{
+    struct arena_totals *t = a->totals;
+    size_t before = a->peak;
+
+    a->peak = peak;
+    if (t == NULL)
+        return;
+    raise_to(&t->high_water, peak);
+    if (peak_counter(t, peak) != peak_counter(t, before)) {
+        atomic_fetch_sub_explicit(peak_counter(t, before), 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(peak_counter(t, peak), 1, memory_order_relaxed);
+    }
+}
+
+static void count(struct arena *a, size_t touched, size_t resident)
+{
+    if (touched != a->counted_touched)
+        atomic_fetch_add_explicit(&a->totals->touched, touched - a->counted_touched, memory_order_relaxed);
+    if (resident != a->counted_resident)
+        atomic_fetch_add_explicit(&a->totals->resident, resident - a->counted_resident, memory_order_relaxed);
+    a->counted_touched = touched;
+    a->counted_resident = resident;
+}
+
+static char *dirty_end(const struct segment *s)
+{
+    return s->resident > s->touched ? s->resident : s->touched;
+}
+
+/* The end of what may be resident, from the base, in whole granules: the rest of the last one was never
+ * written, but it is there. */
+static size_t dirty_extent(const struct segment *s)
+{
+    size_t to = (size_t)(dirty_end(s) - (char *)s->extent.base);
+
+    if (s->extent.page != 0)
+        to += (0 - to) & (s->extent.page - 1);
+    return min_size(to, s->extent.committed);
+}
+
+static void sum_up(const struct segment *chain, size_t *touched, size_t *resident)
+{
+    for (const struct segment *s = chain; s != NULL; s = s->older) {
+        *touched += (size_t)(s->touched - s->start);
+        if (dirty_end(s) != s->start)
+            *resident += dirty_extent(s);
+    }
+}
+
+/* Brings the totals up to date with the watermarks. */
+static void recount(struct arena *a)
+{
+    size_t touched = 0, resident = 0;
+
+    arena_unflag(a, ARENA_UNCOUNTED);
+    if (a->totals == NULL)
+        return;
+    sum_up(a->newest, &touched, &resident);
+    sum_up(a->spare, &touched, &resident);
+    count(a, touched, resident);
+}
+
+/* After a reset or rewind: not when a wipe will lower the watermarks again, and every time the same ones. */
+static void recount_if_due(struct arena *a)
+{
+    if ((a->flags & (ARENA_UNCOUNTED | ARENA_WIPE)) == ARENA_UNCOUNTED)
+        recount(a);
 }
 
 /* ---- segments ---- */
@@ -92,6 +188,15 @@ static void segment_init(struct segment *s, const struct bp_extent *extent, size
     s->end = base + (extent->size & ~(size_t)(BP_ALIGNMENT - 1));
     s->touched = s->top = s->resident = s->start;
     s->older = NULL;
+}
+
+/* Bytes up to `end` are no longer known zero. */
+static void segment_touch(struct arena *a, struct segment *s, char *end)
+{
+    if (end > s->touched) {
+        s->touched = end;
+        arena_flag(a, ARENA_UNCOUNTED);
+    }
 }
 
 static int segment_commit(struct arena *a, struct segment *s, const char *upto)
@@ -162,8 +267,7 @@ static void retire_segments(struct arena *a, struct segment *keep)
         struct segment *s = a->newest;
 
         a->newest = s->older;
-        if (s->top > s->touched)
-            s->touched = s->top;
+        segment_touch(a, s, s->top);
         if ((a->flags & ARENA_WIPE) != 0)
             segment_wipe(s);
         if (s->extent.committed <= a->max_spare && a->spare_bytes <= a->max_spare - s->extent.committed) {
@@ -172,37 +276,42 @@ static void retire_segments(struct arena *a, struct segment *keep)
             a->spare = s;
         } else {
             segment_dispose(a, s);
+            arena_flag(a, ARENA_UNCOUNTED);
         }
     }
 }
 
+static struct segment *spare_unlink(struct arena *a, struct segment **link)
+{
+    struct segment *s = *link;
+
+    *link = s->older;
+    a->spare_bytes -= s->extent.committed;
+    return s;
+}
+
+static void dispose_spares(struct arena *a)
+{
+    while (a->spare != NULL)
+        segment_dispose(a, spare_unlink(a, &a->spare));
+}
+
 void arena_drop_spares(struct arena *a)
 {
-    while (a->spare != NULL) {
-        struct segment *s = a->spare;
-
-        a->spare = s->older;
-        segment_dispose(a, s);
-    }
-    a->spare_bytes = 0;
+    dispose_spares(a);
+    recount(a);
 }
 
 /* The smallest spare with room for `need` usable bytes, taken out of the list; NULL if none. */
 static struct segment *spare_take(struct arena *a, size_t need)
 {
     struct segment **best = NULL;
-    struct segment *s;
 
     for (struct segment **link = &a->spare; *link != NULL; link = &(*link)->older)
         if ((size_t)((*link)->end - (*link)->start) >= need &&
             (best == NULL || (*link)->end - (*link)->start < (*best)->end - (*best)->start))
             best = link;
-    if (best == NULL)
-        return NULL;
-    s = *best;
-    *best = s->older;
-    a->spare_bytes -= s->extent.committed;
-    return s;
+    return best != NULL ? spare_unlink(a, best) : NULL;
 }
 
 /* Allocates from a further segment. */
@@ -238,7 +347,7 @@ static void *spill(struct arena *a, size_t size, size_t align)
 
     s->older = a->newest;
     a->newest = s;
-    a->flags |= ARENA_SPILLED;
+    arena_flag(a, ARENA_SPILLED);
     s->top = p + round_up_16(size);
     if (need > (size_t)(s->end - s->start) / 2) {
         a->earlier += (size_t)(s->top - s->start);
@@ -309,17 +418,19 @@ static void arena_init(struct arena *a, bp_backing *backing, const struct bp_are
     if (config->policy == BP_ARENA_FIXED) {
         size_t size = round_up_16(config->size);
 
-        a->flags |= ARENA_FIXED;
+        arena_flag(a, ARENA_FIXED);
         if ((size_t)(a->first.end - a->first.start) > size)
             a->first.end = a->first.start + size;
     }
     a->current = a->newest = &a->first;
-    a->floor = a->pub.cursor = a->first.start;
+    a->floor = a->pub.cursor = a->quick_end = a->first.start;
     a->pub.limit = segment_limit(&a->first);
     if (a->pub.limit < a->pub.cursor) /* less than the header is committed, or just that */
         a->pub.limit = a->pub.cursor;
     a->footprint = extent->committed;
     totals_add(a, extent->size, extent->committed);
+    if (totals != NULL)
+        atomic_fetch_add_explicit(peak_counter(totals, a->peak), 1, memory_order_relaxed);
 }
 
 int arena_open(struct arena *a, bp_backing *backing, const struct bp_arena_config *config,
@@ -337,10 +448,14 @@ void arena_close(struct arena *a)
 {
     struct bp_extent extent;
 
-    arena_drop_spares(a);
+    dispose_spares(a);
     a->max_spare = 0;
     retire_segments(a, &a->first);
     totals_add(a, 0 - a->first.extent.size, 0 - a->first.extent.committed);
+    if (a->totals != NULL) {
+        count(a, 0, 0);
+        atomic_fetch_sub_explicit(peak_counter(a->totals, a->peak), 1, memory_order_relaxed);
+    }
     extent = a->first.extent; /* the arena may lie in it */
     backing_dispose(a->backing, &extent);
 }
@@ -385,16 +500,16 @@ int arena_check_not_busy(struct arena *a, const bp_pool *pool, const char *call)
 /* Runs the cleanups registered after `until`, newest first. */
 static void run_cleanups(struct arena *a, const struct cleanup *until)
 {
-    a->flags |= ARENA_IN_CLEANUP;
+    arena_flag(a, ARENA_IN_CLEANUP);
     while (a->cleanups != until) {
         struct cleanup *c = a->cleanups;
 
         a->cleanups = c->next; /* first: it must not run again, whatever it does */
         c->fn(c->data);
     }
-    a->flags &= ~(uint32_t)ARENA_IN_CLEANUP;
+    arena_unflag(a, ARENA_IN_CLEANUP);
     if (a->cleanups == NULL)
-        a->flags &= ~(uint32_t)ARENA_CLEANUPS;
+        arena_unflag(a, ARENA_CLEANUPS);
 }
 
 int bp_arena_on_reset(bp_arena *pub, void (*fn)(void *data), void *data)
@@ -411,7 +526,7 @@ int bp_arena_on_reset(bp_arena *pub, void (*fn)(void *data), void *data)
         return ENOMEM;
     *c = (struct cleanup){ fn, data, a->cleanups };
     a->cleanups = c;
-    a->flags |= ARENA_CLEANUPS;
+    arena_flag(a, ARENA_CLEANUPS);
     return 0;
 }
 
@@ -421,21 +536,16 @@ void arena_raise_peak(struct arena *a)
 {
     size_t used = arena_used(a);
 
-    arena_note_touched(a);
-    if (used <= a->peak)
+    segment_touch(a, a->current, a->pub.cursor);
+    if (used <= a->recent) /* which is at most `peak` */
         return;
-    a->peak = used;
-    if (a->totals != NULL) {
-        size_t seen = atomic_load_explicit(&a->totals->high_water, memory_order_relaxed);
-
-        /* A maximum over threads; pairs with itself and with the load of bp_pool_stats. */
-        while (seen < used && !atomic_compare_exchange_weak_explicit(&a->totals->high_water, &seen, used,
-                                                                     memory_order_relaxed, memory_order_relaxed))
-            ;
-    }
+    a->recent = used;
+    if (used > a->peak)
+        peak_set(a, used);
 }
 
-void arena_reset_slow(struct arena *a)
+/* Any reset, but for `quick_end`. */
+static void drop_blocks(struct arena *a)
 {
     if ((a->flags & ARENA_CLEANUPS) != 0)
         run_cleanups(a, NULL);
@@ -443,8 +553,7 @@ void arena_reset_slow(struct arena *a)
     if ((a->flags & ARENA_SPILLED) != 0) {
         a->current->top = a->pub.cursor;
         retire_segments(a, &a->first);
-        if (a->first.top > a->first.touched)
-            a->first.touched = a->first.top;
+        segment_touch(a, &a->first, a->first.top);
         a->current = &a->first;
         a->pub.limit = segment_limit(&a->first);
         a->earlier = 0;
@@ -452,15 +561,46 @@ void arena_reset_slow(struct arena *a)
     if ((a->flags & ARENA_MARKED) != 0)
         a->epoch++;
     a->pub.cursor = a->first.start;
-    a->flags &= ~(uint32_t)(ARENA_SPILLED | ARENA_MARKED);
+    arena_unflag(a, ARENA_SPILLED | ARENA_MARKED);
+    recount_if_due(a);
+}
+
+/* At the end of a reset: how far the next units of work may go without another slow one. In an arena of a
+ * pool, no further than `recent`, so that going beyond it is noticed. */
+static void settle_quick_end(struct arena *a)
+{
+    char *touched = a->first.touched;
+
+    if ((a->flags & ARENA_SLOW_RESET) != 0)
+        return; /* it is NULL */
+    if (a->totals != NULL && a->recent < (size_t)(touched - a->first.start))
+        a->quick_end = a->first.start + a->recent;
+    else
+        a->quick_end = touched;
+}
+
+void arena_reset_slow(struct arena *a)
+{
+    drop_blocks(a);
+    if ((a->flags & ARENA_SITED) != 0) {
+        atomic_store_explicit(&a->site, NULL, memory_order_relaxed); /* pairs with bp_pool_each_live */
+        arena_unflag(a, ARENA_SITED);
+    }
+    settle_quick_end(a);
 }
 
 void bp_arena_reset(bp_arena *pub)
 {
     struct arena *a = arena_of(pub);
 
-    if (arena_check_not_busy(a, NULL, "reset") == 0)
-        arena_reset(a);
+    if (arena_check_not_busy(a, NULL, "reset") != 0)
+        return;
+    if (arena_resets_by_a_store(a)) {
+        pub->cursor = a->first.start;
+    } else {
+        drop_blocks(a); /* its holder keeps it, so the site stays */
+        settle_quick_end(a);
+    }
 }
 
 int bp_arena_destroy(bp_arena *pub)
@@ -486,7 +626,7 @@ bp_mark bp_arena_mark(bp_arena *pub)
     bp_mark mark = { pub->cursor, a->current, a->newest, a->cleanups, NULL, a->earlier, a->epoch };
 
     mark.floor = (a->flags & ARENA_MARKED) != 0 ? a->floor : a->current->start;
-    a->flags |= ARENA_MARKED;
+    arena_flag(a, ARENA_MARKED);
     a->floor = pub->cursor;
     return mark;
 }
@@ -529,15 +669,15 @@ int bp_arena_rewind(bp_arena *pub, bp_mark mark)
     }
     if (a->current != mark.segment) {
         a->current = mark.segment;
-        if (a->current->top > a->current->touched)
-            a->current->touched = a->current->top;
+        segment_touch(a, a->current, a->current->top);
         pub->limit = segment_limit(a->current);
     }
     pub->cursor = mark.cursor;
     a->floor = mark.cursor;
     a->earlier = mark.earlier;
     if (a->newest == &a->first)
-        a->flags &= ~(uint32_t)ARENA_SPILLED;
+        arena_unflag(a, ARENA_SPILLED);
+    recount_if_due(a);
     return 0;
 }
 
@@ -550,14 +690,18 @@ void bp_arena_scope_end(struct bp_arena_scope_guard *guard)
 
 /* ---- idle arenas ---- */
 
+/* The watermarks of the first segment went down. */
+static void lowered(struct arena *a)
+{
+    if (a->quick_end > a->first.touched)
+        a->quick_end = a->first.touched;
+}
+
 void arena_wipe(struct arena *a)
 {
     segment_wipe(&a->first);
-}
-
-static char *dirty_end(const struct segment *s)
-{
-    return s->resident > s->touched ? s->resident : s->touched;
+    lowered(a);
+    recount(a);
 }
 
 static bool segment_can_release(const struct arena *a, const struct segment *s)
@@ -570,30 +714,95 @@ bool arena_is_dirty(const struct arena *a)
     return a->spare != NULL || (dirty_end(&a->first) > a->first.start && segment_can_release(a, &a->first));
 }
 
-int arena_release(struct arena *a, size_t *bytes)
+static size_t dirty_bytes(const struct segment *s)
+{
+    return (size_t)(dirty_end(s) - s->start);
+}
+
+/* Disposes of the dirtiest spares until the others have at most `keep` dirty bytes; returns the committed
+ * bytes of those that went. Dirty bytes are what a spare costs in memory, and compare with bytes in use. */
+static size_t trim_spares(struct arena *a, size_t keep)
+{
+    size_t before = a->spare_bytes, dirty = 0;
+
+    if (keep == 0) {
+        dispose_spares(a);
+        return before;
+    }
+    for (const struct segment *s = a->spare; s != NULL; s = s->older)
+        dirty += dirty_bytes(s);
+    while (dirty > keep) {
+        struct segment **most = &a->spare;
+
+        for (struct segment **link = &a->spare->older; *link != NULL; link = &(*link)->older)
+            if (dirty_bytes(*link) > dirty_bytes(*most))
+                most = link;
+        dirty -= dirty_bytes(*most);
+        segment_dispose(a, spare_unlink(a, most));
+    }
+    return before - a->spare_bytes;
+}
+
+/* Where, from the base of the first extent, a release that keeps `keep` bytes of blocks starts. */
+static size_t release_from(const struct segment *s, size_t keep)
+{
+    size_t from = (size_t)(s->start - (char *)s->extent.base) + min_size(keep, (size_t)(s->end - s->start));
+
+    return from + ((0 - from) & (s->extent.page - 1));
+}
+
+int arena_release_beyond(struct arena *a, size_t keep, size_t *bytes)
 {
     struct segment *s = &a->first;
     char *base = s->extent.base;
-    size_t from = (size_t)(s->start - base);
-    size_t to = (size_t)(dirty_end(s) - base);
-    size_t zero_from = (size_t)(segment_zero_frontier(s) - base);
-    size_t released;
-    int rc;
+    size_t from, to, released;
+    int rc = 0;
 
-    *bytes = a->spare_bytes;
-    arena_drop_spares(a);
-    if (to <= from || !segment_can_release(a, s))
-        return 0;
-    /* The rest of the last page was never written, so it goes too. */
-    to += (0 - to) & (s->extent.page - 1);
-    to = min_size(to, s->extent.committed);
-    s->extent.known_zero_from = zero_from;
-    rc = backing_release(a->backing, &s->extent, from, to - from, &released);
-    if (rc != 0)
-        return rc;
-    *bytes += released;
-    s->touched = s->resident = s->start;
-    return 0;
+    *bytes = trim_spares(a, keep - min_size(keep, dirty_bytes(s)));
+    if (segment_can_release(a, s)) {
+        from = release_from(s, keep);
+        to = dirty_extent(s);
+        if (from < to) {
+            s->extent.known_zero_from = (size_t)(segment_zero_frontier(s) - base);
+            rc = backing_release(a->backing, &s->extent, from, to - from, &released);
+            if (rc == 0) {
+                *bytes += released;
+                if (s->touched > base + from)
+                    s->touched = base + from;
+                s->resident = base + from;
+                lowered(a);
+            }
+        }
+    }
+    recount(a);
+    return rc;
+}
+
+int arena_release(struct arena *a, size_t *bytes)
+{
+    return arena_release_beyond(a, 0, bytes);
+}
+
+size_t arena_take_recent(struct arena *a)
+{
+    size_t recent = a->recent;
+
+    a->recent = 0;
+    if (a->quick_end != NULL)
+        a->quick_end = a->first.start;
+    return recent;
+}
+
+size_t arena_resident(const struct arena *a)
+{
+    const struct segment *s = &a->first;
+    size_t from, to;
+
+    if (!segment_can_release(a, s))
+        return a->spare_bytes;
+    from = release_from(s, 0);
+    to = dirty_extent(s);
+    return a->spare_bytes + (from < to ? to - from : 0);
 }
 
 int arena_prefault(struct arena *a, size_t bytes)
@@ -610,6 +819,7 @@ int arena_prefault(struct arena *a, size_t bytes)
         rc = backing_populate(a->backing, &s->extent, from, bytes);
     if (rc == 0 && s->start + bytes > s->resident)
         s->resident = s->start + round_up_16(bytes);
+    recount(a);
     return rc;
 }
 

@@ -18,9 +18,9 @@
  *
  * While the segment is current, the cursor is the arena's and may be past `touched`. */
 struct segment {
+    char *start;           /* first usable byte */
     char *touched;         /* no byte from here to end was handed out since acquire or release, except
                               below the cursor. Raised when the cursor goes down. */
-    char *start;           /* first usable byte */
     char *end;             /* end of the usable bytes, committed or not */
     char *top;             /* end of the blocks in use; kept only while the segment is not current */
     char *resident;        /* pages from start to here may be resident though `touched` is lower */
@@ -36,28 +36,38 @@ enum arena_flag {
     ARENA_WIPE = 16,       /* what is dropped at give_back is overwritten */
     ARENA_FIXED = 32,      /* no spill */
     ARENA_IN_CLEANUP = 64, /* a cleanup is running */
+    ARENA_SITED = 128,     /* `site` is set */
+    ARENA_UNCOUNTED = 256, /* a watermark or the chain changed since the pool's totals were brought up to date */
     /* the reset of an arena with none of these is one compare and one store */
-    ARENA_SLOW_RESET = ARENA_CLEANUPS | ARENA_SPILLED | ARENA_MARKED | ARENA_RESIZED | ARENA_WIPE | ARENA_IN_CLEANUP
+    ARENA_SLOW_RESET = ARENA_CLEANUPS | ARENA_SPILLED | ARENA_MARKED | ARENA_RESIZED | ARENA_WIPE |
+                       ARENA_IN_CLEANUP | ARENA_SITED | ARENA_UNCOUNTED
 };
 
-/* Sums over the arenas of one pool. Sync: relaxed atomics, changed beside system calls only. */
+/* Sums over the arenas of one pool. Sync: relaxed atomics, changed beside system calls, and in slow resets
+ * and rewinds when a watermark has risen. */
 struct arena_totals {
     _Atomic(size_t) reserved;   /* bytes of address space */
     _Atomic(size_t) committed;  /* bytes of these committed */
+    _Atomic(size_t) peak_committed;
+    _Atomic(size_t) touched;    /* bytes that blocks reached since mint or release */
+    _Atomic(size_t) resident;   /* an estimate: touched and prefaulted bytes in whole pages */
     _Atomic(uint64_t) spills;   /* spill extents acquired */
     _Atomic(size_t) high_water; /* the most bytes one arena had in use */
+    _Atomic(size_t) high_water_log2[48]; /* arenas by their peak, see bp_pool_stats */
 };
 
 /* Sync: everything here belongs to the arena's holder (the thread that has it checked out, or the pool
  * under its lock), except where noted. The first line holds all that checkout, allocation in
  * the first extent, and give_back need. */
 struct arena {
-    struct bp_arena pub;
-    uint32_t flags;       /* enum arena_flag */
+    _Alignas(64) struct bp_arena pub; /* arenas of different threads share no cache line */
+    char *quick_end;      /* with the cursor at most here, all that a reset has to do is to lower it. NULL while
+                             a flag of ARENA_SLOW_RESET is set; never above first.touched */
+    uint32_t flags;       /* enum arena_flag. Change by arena_flag and arena_unflag */
     uint32_t state;       /* the pool's. Sync: the pool's lock */
-    _Atomic(void *) home; /* the pool's: the lane this arena is homed in, or see STATE_GIVEN_BACK. Sync:
+    _Atomic(void *) home; /* the pool's: the lane slot this arena is homed in, or see STATE_GIVEN_BACK. Sync:
                              written under the pool's lock, read by the holder */
-    struct segment first; /* `touched`, `start` and `end` in the first line */
+    struct segment first; /* `start`, `touched` and `end` in the first line */
     struct segment *current;
     struct segment *newest; /* head of the chain in use */
     struct segment *spare;  /* retired segments kept for the next unit */
@@ -65,6 +75,10 @@ struct arena {
     char *floor;       /* blocks below it lie under a mark: never resized in place */
     size_t earlier;    /* bytes used in the chain, without the current segment */
     size_t peak;       /* high water, as of the last time `used` went down */
+    size_t recent;     /* the same since arena_take_recent; means something in arenas of pools only */
+    size_t counted_touched, counted_resident; /* what totals->touched and totals->resident hold for this arena */
+    _Atomic(const char *) site; /* the pool's: what it is checked out for, or NULL. Sync: relaxed; written by the
+                                   holder, read by bp_pool_each_live */
     size_t epoch;      /* resets of the arena while marked: dates marks */
     size_t max_spare;
     size_t spare_bytes; /* committed bytes of the spares */
@@ -72,13 +86,15 @@ struct arena {
     size_t accounted;   /* the pool's: the footprint it counts. Sync: the pool's lock */
     bp_backing *backing;
     struct arena_totals *totals; /* NULL: not of a pool */
-    struct arena *next, *prev;   /* the pool's lists. Sync: the pool's lock */
+    struct arena *next, *prev;   /* the pool's lists. Sync, here and below: the pool's lock */
+    uint64_t idle_since;         /* ns, by the clock of bp_pool_tick */
+    long holder;                 /* the thread that checked it out, while LIVE */
 };
 
 static_assert(offsetof(struct bp_arena, cursor) == 0, "ABI: inlined into programs");
 static_assert(offsetof(struct bp_arena, limit) == sizeof(char *), "ABI: inlined into programs");
 static_assert(sizeof(struct bp_arena) == 2 * sizeof(char *), "ABI: inlined into programs");
-static_assert(sizeof(char *) != 8 || sizeof(struct arena) == 256, "a power of two: the pool's slabs rely on it");
+static_assert(sizeof(char *) != 8 || sizeof(struct arena) == 320, "five cache lines in a slab of the pool");
 
 static inline struct arena *arena_of(bp_arena *a)
 {
@@ -99,13 +115,6 @@ static inline size_t round_up_16(size_t n)
 static inline size_t arena_used(const struct arena *a)
 {
     return a->earlier + (size_t)(a->pub.cursor - a->current->start);
-}
-
-/* Call before the cursor of the current segment goes down: bytes up to it are no longer known zero. */
-static inline void arena_note_touched(struct arena *a)
-{
-    if (a->pub.cursor > a->current->touched)
-        a->current->touched = a->pub.cursor;
 }
 
 /* Everything from here to the segment's end reads as zero, apart from blocks in use. */
@@ -130,7 +139,7 @@ void arena_close(struct arena *a);
 /* Makes the current segment usable up to `upto`. 0, or ENOMEM and nothing changed. */
 int arena_commit(struct arena *a, char *upto);
 
-/* Any reset; idempotent. Not to be called from a cleanup. */
+/* Any reset at the end of a unit of work; idempotent. Not to be called from a cleanup. */
 void arena_reset_slow(struct arena *a);
 
 /* Takes note of the cursor before it goes down. */
@@ -140,7 +149,21 @@ void arena_raise_peak(struct arena *a);
  * below its mark of earlier units. */
 static inline bool arena_resets_by_a_store(const struct arena *a)
 {
-    return (a->flags & ARENA_SLOW_RESET) == 0 && a->pub.cursor <= a->first.touched;
+    return a->pub.cursor <= a->quick_end;
+}
+
+/* Sets a flag; one of ARENA_SLOW_RESET makes the next reset a slow one. */
+static inline void arena_flag(struct arena *a, enum arena_flag flag)
+{
+    a->flags |= (uint32_t)flag;
+    if ((flag & ARENA_SLOW_RESET) != 0)
+        a->quick_end = NULL;
+}
+
+/* Clears a flag. `quick_end` comes back with the next reset. */
+static inline void arena_unflag(struct arena *a, enum arena_flag flag)
+{
+    a->flags &= ~(uint32_t)flag;
 }
 
 /* Drops every block. Not to be called from a cleanup. */
@@ -165,6 +188,20 @@ bool arena_is_dirty(const struct arena *a);
  * backing's error; *bytes is what was returned, in either case. */
 int arena_release(struct arena *a, size_t *bytes);
 void arena_drop_spares(struct arena *a);
+
+/* The same, but what a unit of work of `keep` bytes may need stays: the first `keep` bytes of blocks, in whole
+ * granules of the backing, and as many spares as fit, by how far blocks reached in them, into what
+ * the first extent's dirty bytes leave of `keep`; the dirtiest go first. */
+int arena_release_beyond(struct arena *a, size_t keep, size_t *bytes);
+
+/* For an empty arena: the most bytes that were in use since the last call (0: none), and starts anew: the next unit
+ * of work that uses any will have a slow reset, which notes it. Exact: a reset is quick only up to what was noted
+ * since. */
+size_t arena_take_recent(struct arena *a);
+
+/* For an empty arena: the bytes that arena_release would return: touched and prefaulted pages, where the backing
+ * can release any, and the committed bytes of the spares. */
+size_t arena_resident(const struct arena *a);
 
 /* Makes the first `bytes` usable bytes of an empty arena resident, as far as the extent reaches. 0 or the
  * backing's error. */

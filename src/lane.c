@@ -5,71 +5,185 @@
 #define _GNU_SOURCE
 #include "lane.h"
 
+#include "os.h"
+
+#include <stdlib.h>
+
+struct lane_slot lane_closed_slot = { .state = SLOT_CLOSED };
+
+void lane_close(struct lane *lane)
+{
+    lane->front[LANE_PLAIN] = lane->front[LANE_SEQ_CST] = &lane_closed_slot;
+    lane->covered = 0;
+}
+
 struct lane *lane_mine(bp_pool *pool)
 {
     unsigned id = thread_id();
+    struct lane *lane;
+    struct lane_deep *deep;
+    int saved = errno;
 
-    return id < THREAD_IDS ? &pool->lanes[id] : NULL;
+    if (id >= THREAD_IDS || pool->max_idle == 0)
+        return NULL;
+    lane = &pool->lanes[id];
+    if (BP_LIKELY(lane->deep != NULL))
+        return lane;
+    deep = aligned_alloc(64, sizeof *deep);
+    if (deep == NULL) {
+        os_restore_errno(saved);
+        return NULL;
+    }
+    memset(deep, 0, sizeof *deep);
+    for (unsigned i = 0; i < LANE_SLOTS; i++) {
+        deep->slots[i].index = (uint8_t)i;
+        deep->slots[i].lane = (uint16_t)id;
+        atomic_init(&deep->slots[i].arena, (struct arena *)(void *)&deep->slots[i]);
+        atomic_init(&deep->slots[i].state, SLOT_OUT);
+    }
+    lane->deep = deep;
+    return lane;
 }
 
-/* Takes `a` out of the care of its lane, which held it as `slot` says. */
-static void unhome(bp_pool *pool, struct arena *a, uintptr_t slot)
+bool lane_uncover(struct lane *lane, enum lane_way way)
 {
+    if (lane->covered == 0)
+        return false;
+    lane->front[way] = &lane->deep->slots[lane->deep->stack[--lane->covered]];
+    return true;
+}
+
+void lane_cover(struct lane *lane, struct lane_slot *slot, enum lane_way way)
+{
+    struct lane_slot *front = lane->front[way];
+
+    if (slot_own_state(front) == SLOT_IDLE)
+        lane->deep->stack[lane->covered++] = front->index;
+    lane->front[way] = slot;
+}
+
+/* Takes the arena out of `slot`, whose state is or was `state`. */
+static void vacate(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uint32_t state)
+{
+    struct arena *a = slot_arena(slot);
+
+    slot->seen = (uint8_t)state;
+    lane->homed &= ~((uint32_t)1 << slot->index);
+    atomic_store_explicit(&slot->arena, (struct arena *)(void *)slot, memory_order_relaxed); /* read by the owner */
     atomic_store_explicit(&a->home, NULL, memory_order_relaxed); /* pairs with bp_pool_give_back */
-    if ((slot & LANE_OUT) != 0) {
+    if (state == SLOT_OUT) {
         a->state = STATE_LIVE;
+        a->holder = lane->deep->thread;
         keep_drop(pool, a);
     } else {
         pool_put_idle(pool, a);
     }
 }
 
-void lane_empty(bp_pool *pool, struct lane *lane)
+/* Takes what the lane was revoked for; the barrier, or the owner's own presence, lies between the revocation and
+ * this. In no order: that is the owner's to know. */
+static void take_wanted(bp_pool *pool, struct lane *lane)
 {
-    struct arena *a = lane->homed;
+    unsigned want = lane->wanted;
 
-    if (a == NULL)
-        return;
-    lane->homed = NULL;
-    unhome(pool, a, lane_own_slot(lane, pool->way));
-    atomic_store_explicit(&lane->slot[pool->way], lane_closed(lane), memory_order_release); /* pairs with lane_finish */
+    lane->wanted = 0;
+    for (uint32_t left = lane->homed; left != 0; left &= left - 1) {
+        struct lane_slot *slot = &lane->deep->slots[__builtin_ctz(left)];
+        uint32_t state = atomic_load_explicit(&slot->state, memory_order_seq_cst); /* pairs with lane_store */
+
+        if ((want >> state & 1) != 0)
+            vacate(pool, lane, slot, state);
+    }
+}
+
+/* Owner only: forgets slots that are vacant, or out, in the stack and at the front. */
+static void forget(bp_pool *pool, struct lane *lane)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < lane->covered; i++) {
+        const struct lane_slot *slot = &lane->deep->slots[lane->deep->stack[i]];
+
+        if (!slot_is_vacant(slot) && slot_own_state(slot) == SLOT_IDLE)
+            lane->deep->stack[n++] = slot->index;
+    }
+    lane->covered = (uint32_t)n;
+    if (slot_is_vacant(lane->front[pool->way]))
+        lane->front[pool->way] = &lane_closed_slot;
+}
+
+void lane_unhome(bp_pool *pool, struct lane *lane, struct lane_slot *slot)
+{
+    vacate(pool, lane, slot, slot_own_state(slot));
+    if (lane->front[pool->way] == slot)
+        lane->front[pool->way] = &lane_closed_slot;
+}
+
+bool lane_unhome_oldest(bp_pool *pool, struct lane *lane)
+{
+    struct lane_slot *slot = lane->front[pool->way];
+
+    if (lane->covered != 0) {
+        slot = &lane->deep->slots[lane->deep->stack[0]];
+        memmove(lane->deep->stack, lane->deep->stack + 1, --lane->covered);
+    } else if (slot_own_state(slot) != SLOT_IDLE) {
+        return false;
+    }
+    lane_unhome(pool, lane, slot);
+    return true;
+}
+
+/* Owner only: what is wanted, the idle arenas oldest first so that the list has the newest at its head. */
+static void bring_wanted(bp_pool *pool, struct lane *lane)
+{
+    if ((lane->wanted & LANE_IDLE) != 0)
+        while (lane_unhome_oldest(pool, lane))
+            ;
+    take_wanted(pool, lane);
 }
 
 void lane_settle(bp_pool *pool, struct lane *lane)
 {
-    if (lane->homed == NULL)
-        /* Emptied by others, or never used: the slot may say otherwise. */
-        atomic_store_explicit(&lane->slot[pool->way], lane_closed(lane), memory_order_release); /* pairs with lane_finish */
-    else if (atomic_load_explicit(&lane->revoked, memory_order_relaxed) != 0) /* written under the lock */
-        lane_empty(pool, lane);
+    if (lane->deep == NULL)
+        return;
+    lane->deep->thread = thread_tid();
+    if (BP_LIKELY(atomic_load_explicit(&lane->revoked, memory_order_relaxed) == 0)) /* written under the lock */
+        return;
+    forget(pool, lane);
+    bring_wanted(pool, lane);
+    forget(pool, lane);
     atomic_store_explicit(&lane->revoked, 0, memory_order_relaxed); /* written and, by revokers, read under the lock */
 }
 
-bool lane_settle_store(bp_pool *pool, struct lane *lane, uintptr_t stored)
+bool lane_settle_store(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uint32_t stored)
 {
-    /* Still homed: the revoker has not looked yet, and will find nothing. */
-    bool stands = lane->homed != NULL || lane->seen == stored;
+    /* Still homed: what the revoker looked for, if it has looked yet, was not this. */
+    bool stands = !slot_is_vacant(slot) || slot->seen == stored;
 
     lane_settle(pool, lane);
     return stands;
 }
 
-void lane_home(bp_pool *pool, struct lane *lane, struct arena *a, bool out)
+bool lane_home(bp_pool *pool, struct lane *lane, struct arena *a, enum slot_state state)
 {
-    unsigned id = (unsigned)(lane - pool->lanes);
+    struct lane_slot *slot = lane->deep->slots;
 
-    lane_empty(pool, lane);
-    if (id >= pool->lanes_used)
-        pool->lanes_used = id + 1;
+    if (~lane->homed == 0 && (state == SLOT_OUT || !lane_unhome_oldest(pool, lane)))
+        return false;
+    if (slot->lane >= pool->lanes_used)
+        pool->lanes_used = slot->lane + 1u;
+    slot = &lane->deep->slots[__builtin_ctz(~lane->homed)];
+    lane_cover(lane, slot, pool->way);
+    lane->homed |= (uint32_t)1 << slot->index;
     a->state = STATE_HOMED;
-    lane->homed = a;
-    atomic_store_explicit(&a->home, lane, memory_order_relaxed); /* pairs with bp_pool_give_back */
-    atomic_store_explicit(&lane->slot[pool->way], (uintptr_t)a | (out ? LANE_OUT : 0),
-                          memory_order_release); /* pairs with lane_finish */
+    atomic_store_explicit(&a->home, slot, memory_order_relaxed);         /* pairs with bp_pool_give_back */
+    atomic_store_explicit(&slot->state, state, memory_order_release);    /* pairs with slot_is */
+    atomic_store_explicit(&slot->arena, a, memory_order_relaxed);        /* read by the owner */
+    return true;
 }
 
-/* Under the lock. The ticket is of the newest revocation since the owner last settled: a barrier of that
- * drain or of an older one covers it. */
+/* Under the lock. The ticket is of the oldest revocation since the owner last settled: the barrier of that
+ * drain or of a newer one covers it. */
 static void revoke(bp_pool *pool, struct lane *lane, uint64_t ticket)
 {
     if (atomic_load_explicit(&lane->revoked, memory_order_relaxed) == 0) /* written under the lock */
@@ -78,66 +192,67 @@ static void revoke(bp_pool *pool, struct lane *lane, uint64_t ticket)
     atomic_store_explicit(&lane->revoked, 1, memory_order_seq_cst); /* pairs with lane_store */
 }
 
-bool lane_evict(bp_pool *pool, struct lane *lane, struct arena *a)
+bool lane_evict(bp_pool *pool, struct lane_slot *slot, unsigned cooldown)
 {
+    struct lane *lane = &pool->lanes[slot->lane];
+
     /* In this order: should the owner be giving it back at this very moment, one of the two finds out. */
     revoke(pool, lane, pool->tickets + 1);
-    if (atomic_load_explicit(&lane->slot[pool->way], memory_order_seq_cst) != (uintptr_t)a + LANE_OUT)
-        return false; /* pairs with lane_store */
-    /* The slot goes on saying that `a` is out, which its owner settles when it comes next; until then it
-     * cannot give `a` back through the slot, since the arena's home is another. No store of the owner
-     * stands from here on. */
-    lane->homed = NULL;
-    lane->seen = 0;
-    unhome(pool, a, LANE_OUT);
+    if (atomic_load_explicit(&slot->state, memory_order_seq_cst) != SLOT_OUT) /* pairs with lane_store */
+        return false;
+    if (cooldown > lane->cooldown)
+        lane->cooldown = (uint16_t)cooldown;
+    /* No store of the owner to this slot stands from here on. */
+    vacate(pool, lane, slot, SLOT_OUT);
+    slot->seen = SLOT_CLOSED;
     return true;
 }
 
-/* Takes the arena of a revoked lane; the barrier lies between the revocation and this. */
-static void lane_finish(bp_pool *pool, struct lane *lane)
+void lanes_collect(bp_pool *pool, const struct lane *mine)
 {
-    struct arena *a = lane->homed;
-
-    lane->seen = atomic_load_explicit(&lane->slot[pool->way], memory_order_seq_cst); /* pairs with lane_store */
-    lane->homed = NULL;
-    unhome(pool, a, lane->seen);
-}
-
-void lanes_collect(bp_pool *pool)
-{
-    for (struct lane *lane = pool->lanes; lane < pool->lanes + pool->lanes_used; lane++) {
-        if (lane->homed != NULL)
-            lane_finish(pool, lane);
-        /* Also where nothing is homed: the slot may be a leftover. */
-        atomic_store_explicit(&lane->slot[pool->way], lane_closed(lane), memory_order_relaxed); /* alone */
+    for (struct lane *lane = pool->lanes; lane < pool->lanes + THREAD_IDS; lane++) {
+        if (lane == mine || lane->deep == NULL)
+            continue;
+        lane->wanted = LANE_IDLE | LANE_OUT;
+        take_wanted(pool, lane);
+        lane_close(lane);
+        atomic_store_explicit(&lane->revoked, 0, memory_order_relaxed); /* alone */
+        if (mine == NULL) {
+            free(lane->deep);
+            lane->deep = NULL;
+        }
     }
 }
 
-bool lane_holds(const bp_pool *pool, const struct lane *lane, bool out)
+static bool lane_has(const struct lane *lane, unsigned want)
 {
-    uintptr_t slot = atomic_load_explicit(&lane->slot[pool->way], memory_order_acquire); /* pairs with lane_store */
-
-    return lane->homed != NULL && ((slot & LANE_OUT) != 0) == out;
+    for (uint32_t left = lane->homed; left != 0; left &= left - 1)
+        if (slot_is(&lane->deep->slots[__builtin_ctz(left)], want))
+            return true;
+    return false;
 }
 
-bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
+bool lanes_drain(bp_pool *pool, unsigned want, unsigned cooldown)
 {
     struct lane *mine = lane_here(pool);
     uint64_t ticket = pool->tickets + 1;
     bool any = false, revoked = false, barrier;
 
     for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
-        if (!lane_holds(pool, l, out))
+        if (!lane_has(l, want))
             continue;
         if (l == mine) {
             lane_settle(pool, l);
-            lane_empty(pool, l);
+            l->wanted = (uint16_t)want;
+            bring_wanted(pool, l);
+            forget(pool, l);
             any = true;
         } else {
             revoke(pool, l, ticket);
+            l->wanted |= (uint16_t)want;
             /* Now, lest an owner that comes by during the barrier homes it again. */
             if (cooldown > l->cooldown)
-                l->cooldown = cooldown;
+                l->cooldown = (uint16_t)cooldown;
             revoked = true;
         }
     }
@@ -149,13 +264,10 @@ bool lanes_drain(bp_pool *pool, bool out, unsigned cooldown)
     pthread_mutex_lock(&pool->lock);
     if (!barrier)
         return true; /* the owners find `revoked` and bring the arenas themselves */
-    for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
+    for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++)
         /* Revoked anew since: what the owner did in between is for that drain's barrier. */
-        if (l->ticket > ticket || l->homed == NULL ||
-            atomic_load_explicit(&l->revoked, memory_order_relaxed) == 0) /* written under the lock */
-            continue;
-        lane_finish(pool, l);
-    }
+        if (l->ticket <= ticket && l->wanted != 0)
+            take_wanted(pool, l);
     return true;
 }
 
@@ -164,6 +276,7 @@ size_t lanes_idle(bp_pool *pool)
     size_t n = 0;
 
     for (struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++)
-        n += lane_holds(pool, l, false);
+        for (uint32_t left = l->homed; left != 0; left &= left - 1)
+            n += slot_is(&l->deep->slots[__builtin_ctz(left)], LANE_IDLE);
     return n;
 }

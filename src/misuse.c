@@ -26,14 +26,14 @@ void bp_set_misuse_handler(void (*fn)(const struct bp_misuse *misuse, void *data
 }
 
 /* One write, so that lines of several threads do not mix; no stdio, whose locks the program may hold. */
-static void print_and_abort(const struct bp_misuse *misuse)
+static void print(const struct bp_misuse *misuse)
 {
     char line[320];
-    int length = snprintf(line, sizeof line, "bumpool: misuse: %s\n", misuse->message);
+    const char *what = misuse->kind == BP_MISUSE_LIVE_ARENAS ? "" : "misuse: ";
+    int length = snprintf(line, sizeof line, "bumpool: %s%s\n", what, misuse->message);
 
     if (length > 0)
         (void)!write(STDERR_FILENO, line, strlen(line));
-    abort();
 }
 
 int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena, const char *format, ...)
@@ -53,8 +53,22 @@ int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena 
 
     struct bp_misuse misuse = { kind, message, pool, arena };
 
-    if (fn == NULL)
-        print_and_abort(&misuse);
-    fn(&misuse, data);
-    return kind == BP_MISUSE_BUSY_ARENA ? EBUSY : EINVAL;
+    if (fn != NULL) {
+        fn(&misuse, data);
+    } else {
+        print(&misuse);
+        if (kind != BP_MISUSE_LIVE_ARENAS)
+            abort();
+    }
+    return kind == BP_MISUSE_BUSY_ARENA || kind == BP_MISUSE_LIVE_ARENAS ? EBUSY : EINVAL;
+}
+
+void misuse_before_fork(void)
+{
+    pthread_mutex_lock(&handler_lock);
+}
+
+void misuse_after_fork(void)
+{
+    pthread_mutex_unlock(&handler_lock);
 }

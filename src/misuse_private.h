@@ -11,4 +11,8 @@
 int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena, const char *format, ...)
     BP_PRINTF(4, 5);
 
+/* fork: around it, in the thread that forks. */
+void misuse_before_fork(void);
+void misuse_after_fork(void);
+
 #endif

@@ -1,29 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * The pool: checkout, give_back, and the life of a pool.
+ * The pool: checkout and give_back.
  *
- * The common case is a thread that checks out the arena it gave back last. That goes through the thread's
+ * The common case is a thread that checks out an arena it gave back before. That goes through the thread's
  * lane (lane.h): a few loads and one plain store each way, no lock, no atomic read-modify-write. All else is
- * the slow path under one mutex: two idle lists, the lanes' bookkeeping, the caps. The mutex is
- * never held across a call of a backing, a cleanup, a misuse handler or malloc.
+ * the slow path under one mutex: two idle lists (pool_arenas.c), the lanes' bookkeeping, the caps, the
+ * waiters (waiter.c). The mutex is never held across a call of a backing, a cleanup, a misuse handler, a
+ * waiter's function, malloc or a system call.
  *
- * Every arena of the pool is in one state (enum arena_state). `kept` counts those that hold a place under
- * max_idle: the idle ones, and those homed in a lane even while checked out, whose owner may put them
- * back without asking. When such places are what stands in the way of another arena, they are taken
- * back (lanes_drain), so that the cap is neither exceeded nor wasted.
- *
- * The memory of a destroyed pool is kept for the next bp_pool_create, so that a call with a dead pool
- * finds POOL_DEAD and not somebody else's memory.
+ * Homed arenas hold their places under the caps also while checked out. When such places are what stands in
+ * the way of another arena, they are taken back (lanes_drain), so that a cap is neither exceeded nor
+ * wasted.
  */
 #define _GNU_SOURCE
 #include "pool_private.h"
 
-#include "backing_private.h"
-#include "configs.h"
 #include "lane.h"
 #include "misuse_private.h"
-
-#include <stdlib.h>
 
 /* Slow checkouts for which a thread stays away from its lane after another had to take an arena out of it:
  * threads that share arenas meet at the lists instead of interrupting each other. */
@@ -31,304 +24,12 @@ enum { COOLDOWN = 64 };
 
 /* Inlined into the fast path these would make it save and restore six registers. */
 #define SLOW_PATH __attribute__((noinline, cold))
+#define DEEP_PATH __attribute__((noinline))
 
 /* On a cache line of its own, so that a pair fetches two lines of code and not four. */
 #define FAST_PATH __attribute__((aligned(64)))
 
-static pthread_mutex_t dead_lock = PTHREAD_MUTEX_INITIALIZER;
-/* Oldest first: a pool is dead for as long as can be before it comes back. Sync: dead_lock */
-static bp_pool *dead_pools, **dead_pools_end = &dead_pools;
-
-static bp_pool null_pool;
-static pthread_once_t null_pool_once = PTHREAD_ONCE_INIT;
-
-/* ---- lists, caps ---- */
-
-void list_push(struct arena_list *list, struct arena *a)
-{
-    a->prev = NULL;
-    a->next = list->head;
-    *(list->head != NULL ? &list->head->prev : &list->tail) = a;
-    list->head = a;
-    list->count++;
-}
-
-void list_push_oldest(struct arena_list *list, struct arena *a)
-{
-    a->next = NULL;
-    a->prev = list->tail;
-    *(list->tail != NULL ? &list->tail->next : &list->head) = a;
-    list->tail = a;
-    list->count++;
-}
-
-static struct arena *list_remove(struct arena_list *list, struct arena *a)
-{
-    if (a == NULL)
-        return NULL;
-    *(a->prev != NULL ? &a->prev->next : &list->head) = a->next;
-    *(a->next != NULL ? &a->next->prev : &list->tail) = a->prev;
-    list->count--;
-    return a;
-}
-
-struct arena *list_pop(struct arena_list *list)
-{
-    return list_remove(list, list->head);
-}
-
-struct arena *list_pop_oldest(struct arena_list *list)
-{
-    return list_remove(list, list->tail);
-}
-
-bool keep_try(bp_pool *pool, struct arena *a)
-{
-    if (pool->kept >= pool->max_idle || a->footprint > pool->max_idle_bytes ||
-        pool->kept_bytes > pool->max_idle_bytes - a->footprint)
-        return false;
-    pool->kept++;
-    pool->kept_bytes += a->footprint;
-    a->accounted = a->footprint;
-    a->flags &= ~(uint32_t)ARENA_RESIZED;
-    return true;
-}
-
-void keep_drop(bp_pool *pool, struct arena *a)
-{
-    pool->kept--;
-    pool->kept_bytes -= a->accounted;
-}
-
-void pool_put_idle(bp_pool *pool, struct arena *a)
-{
-    a->state = STATE_IDLE;
-    list_push(&pool->warm, a);
-}
-
-size_t pool_idle(bp_pool *pool)
-{
-    return pool->warm.count + pool->cold.count + pool->serviced + lanes_idle(pool);
-}
-
-/* ---- making and unmaking arenas ---- */
-
-/* Adds a slab unless another thread did while the lock was dropped. */
-static int add_slab(bp_pool *pool)
-{
-    unsigned k = atomic_load_explicit(&pool->slab_count, memory_order_relaxed); /* written under the lock */
-    size_t count = (size_t)SLAB_FIRST << k;
-    struct arena *slab;
-
-    if (k == SLABS)
-        return ENOMEM;
-    pthread_mutex_unlock(&pool->lock);
-    slab = count <= PTRDIFF_MAX / sizeof *slab ? aligned_alloc(64, count * sizeof *slab) : NULL;
-    if (slab != NULL)
-        memset(slab, 0, count * sizeof *slab);
-    pthread_mutex_lock(&pool->lock);
-    if (slab == NULL)
-        return pool->vacant != NULL ? 0 : ENOMEM;
-    if (k != atomic_load_explicit(&pool->slab_count, memory_order_relaxed)) {
-        pthread_mutex_unlock(&pool->lock);
-        free(slab);
-        pthread_mutex_lock(&pool->lock);
-        return 0;
-    }
-    for (size_t i = count; i-- != 0;) { /* the first place is used first */
-        slab[i].next = pool->vacant;
-        pool->vacant = &slab[i];
-    }
-    pool->slabs[k] = slab;
-    atomic_store_explicit(&pool->slab_count, k + 1, memory_order_release); /* pairs with pool_find */
-    return 0;
-}
-
-static void make_vacant(bp_pool *pool, struct arena *a)
-{
-    a->state = STATE_VACANT;
-    a->next = pool->vacant;
-    pool->vacant = a;
-    pool->total--;
-    pool->in_transit--;
-}
-
-int pool_mint(bp_pool *pool, struct arena **out)
-{
-    struct arena *a;
-    int rc;
-
-    for (;;) {
-        if (pool->total >= pool->max_arenas)
-            return EAGAIN;
-        if (pool->vacant != NULL)
-            break;
-        rc = add_slab(pool);
-        if (rc != 0)
-            return rc;
-    }
-    a = pool->vacant;
-    pool->vacant = a->next;
-    memset(a, 0, sizeof *a);
-    a->state = STATE_IN_TRANSIT;
-    pool->total++;
-    pool->in_transit++;
-
-    pthread_mutex_unlock(&pool->lock);
-    rc = arena_open(a, pool->backing, &pool->arena_config, &pool->totals);
-    pthread_mutex_lock(&pool->lock);
-    if (rc != 0) {
-        make_vacant(pool, a);
-        return rc;
-    }
-    if (pool->wipe)
-        a->flags |= ARENA_WIPE;
-    pool->in_transit--;
-    a->state = STATE_LIVE;
-    pool->mints++;
-    if (pool->total - pool->in_transit > pool->peak)
-        pool->peak = pool->total - pool->in_transit;
-    *out = a;
-    return 0;
-}
-
-void pool_dispose(bp_pool *pool, struct arena *chain)
-{
-    for (struct arena *a = chain; a != NULL; a = a->next) {
-        a->state = STATE_IN_TRANSIT;
-        pool->in_transit++;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    for (struct arena *a = chain; a != NULL; a = a->next)
-        arena_close(a);
-    pthread_mutex_lock(&pool->lock);
-    while (chain != NULL) {
-        struct arena *next = chain->next;
-
-        make_vacant(pool, chain);
-        pool->disposals++;
-        chain = next;
-    }
-}
-
-/* ---- the life of a pool ---- */
-
-/* `pool` is zeroed. */
-static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_config *c)
-{
-    pool->backing = backing;
-    pool->arena_config = (struct bp_arena_config){ sizeof pool->arena_config, c->arena_size, c->arena_policy,
-                                                   c->max_spare };
-    pool->max_idle = c->max_idle;
-    pool->max_idle_bytes = c->max_idle_bytes;
-    pool->max_arenas = c->max_arenas;
-    pool->prefault = c->prefault;
-    pool->wipe = c->zero_on_give_back;
-    strncpy(pool->name, c->name != NULL ? c->name : "pool", sizeof pool->name - 1);
-    pthread_mutex_init(&pool->lock, NULL);
-    for (unsigned i = 0; i <= THREAD_IDS; i++) {
-        atomic_init(&pool->lanes[i].slot[LANE_PLAIN], lane_closed(&pool->lanes[i]));
-        atomic_init(&pool->lanes[i].slot[LANE_SEQ_CST], lane_closed(&pool->lanes[i]));
-    }
-    thread_barrier_init();
-    pool->way = thread_asymmetric ? LANE_PLAIN : LANE_SEQ_CST;
-    atomic_store_explicit(&pool->magic, POOL_ALIVE, memory_order_relaxed); /* pairs with pool_enter */
-}
-
-static void null_pool_init(void)
-{
-    struct bp_pool_config c = BP_POOL_CONFIG_INIT;
-
-    c.name = "NULL pool";
-    c.max_idle = 0;
-    pool_init(&null_pool, bp_backing_malloc(), &c);
-}
-
-bp_pool *pool_enter(bp_pool *pool, const char *call)
-{
-    if (pool == NULL) {
-        pthread_once(&null_pool_once, null_pool_init);
-        return &null_pool;
-    }
-    if (atomic_load_explicit(&pool->magic, memory_order_relaxed) == POOL_ALIVE) /* pairs with bp_pool_destroy */
-        return pool;
-    misuse_report(BP_MISUSE_DEAD_POOL, pool, NULL, "%s: pool \"%s\" has been destroyed", call, pool->name);
-    return NULL;
-}
-
-int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_pool **out)
-{
-    struct bp_pool_config c = BP_POOL_CONFIG_INIT;
-    struct bp_arena_config arena = BP_ARENA_CONFIG_INIT;
-    bp_pool *pool;
-
-    if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0)
-        return EINVAL;
-    arena.size = c.arena_size;
-    arena.policy = c.arena_policy;
-    backing = backing != NULL ? backing : bp_backing_mmap();
-    if (arena_config_check(&arena) != 0 || !backing_is_sane(backing))
-        return EINVAL;
-
-    pthread_mutex_lock(&dead_lock);
-    pool = dead_pools;
-    if (pool != NULL) {
-        dead_pools = pool->next_dead;
-        if (dead_pools == NULL)
-            dead_pools_end = &dead_pools;
-    }
-    pthread_mutex_unlock(&dead_lock);
-    if (pool == NULL)
-        pool = aligned_alloc(_Alignof(bp_pool), sizeof *pool);
-    if (pool == NULL)
-        return ENOMEM;
-    memset(pool, 0, sizeof *pool);
-    pool_init(pool, backing, &c);
-    *out = pool;
-    return 0;
-}
-
-int bp_pool_destroy(bp_pool *arg)
-{
-    bp_pool *pool = arg != NULL ? pool_enter(arg, "destroy") : NULL;
-    struct arena *a, *chain = NULL;
-
-    if (pool == NULL)
-        return arg == NULL ? 0 : EINVAL;
-    pthread_mutex_lock(&pool->lock);
-    if (pool->total != pool_idle(pool)) {
-        pthread_mutex_unlock(&pool->lock);
-        return EBUSY;
-    }
-    lanes_collect(pool);
-    atomic_store_explicit(&pool->magic, POOL_DEAD, memory_order_relaxed); /* pairs with pool_enter */
-    while ((a = list_pop(&pool->warm)) != NULL || (a = list_pop(&pool->cold)) != NULL) {
-        a->next = chain;
-        chain = a;
-    }
-    pool_dispose(pool, chain);
-    pthread_mutex_unlock(&pool->lock);
-
-    pthread_mutex_destroy(&pool->lock);
-    for (unsigned k = 0; k < SLABS; k++)
-        free(pool->slabs[k]);
-    atomic_store_explicit(&pool->slab_count, 0, memory_order_relaxed); /* nobody else is left */
-    pthread_mutex_lock(&dead_lock);
-    pool->next_dead = NULL;
-    *dead_pools_end = pool;
-    dead_pools_end = &pool->next_dead;
-    pthread_mutex_unlock(&dead_lock);
-    return 0;
-}
-
 /* ---- checkout ---- */
-
-static struct arena *take_idle(bp_pool *pool)
-{
-    struct arena *a = list_pop(&pool->warm);
-
-    return a != NULL ? a : list_pop(&pool->cold);
-}
 
 /* Gives `a` to the caller, homed in its lane where that is possible; `counted` says whether it holds a
  * place under max_idle already. */
@@ -336,54 +37,73 @@ static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool cou
 {
     pool->slow_checkouts++;
     a->state = STATE_LIVE;
-    if (mine != NULL) {
-        lane_settle(pool, mine);
-        if (mine->cooldown == 0) {
-            /* The newest arena gets the lane: what is taken last is given back first. */
-            lane_empty(pool, mine);
-            if (counted || keep_try(pool, a)) {
-                lane_home(pool, mine, a, true);
-                return;
-            }
-        } else {
+    a->holder = thread_tid();
+    if (mine != NULL && pool_lanes_open(pool)) {
+        if (mine->cooldown != 0) {
             mine->cooldown--;
+        } else {
+            lane_settle(pool, mine);
+            if (counted || keep_try(pool, a)) {
+                counted = true;
+                if (lane_home(pool, mine, a, SLOT_OUT))
+                    return;
+            }
         }
     }
     if (counted)
         keep_drop(pool, a);
 }
 
-SLOW_PATH static int checkout_slow(bp_pool *arg, bp_arena **out)
+/* An idle arena or a new one; drops the lock where it has to. Those who wait already come first. */
+static int obtain(bp_pool *pool, struct arena **out, bool *counted)
 {
-    bp_pool *pool = pool_enter(arg, "checkout");
-    struct lane *mine;
-    struct arena *a;
-    int rc = 0;
+    for (bool drained = false;; drained = true) {
+        if (pool->closed)
+            return ECANCELED;
+        if (pool->first_waiter != NULL)
+            return EAGAIN;
+        *out = pool_take_idle(pool);
+        *counted = *out != NULL;
+        if (*out != NULL)
+            return 0;
+        if (drained || !lanes_drain(pool, LANE_IDLE, COOLDOWN))
+            return pool_mint(pool, out);
+    }
+}
 
-    if (pool == NULL || out == NULL)
-        return EINVAL;
-    mine = lane_mine(pool);
+/* With a waiter: where there is no arena, queues it and returns EINPROGRESS. */
+static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **out)
+{
+    struct lane *mine = lane_mine(pool);
+    bool counted = false;
+    struct arena *a;
+    int rc;
+
     pthread_mutex_lock(&pool->lock);
     if (mine != NULL)
         lane_settle(pool, mine);
-    a = take_idle(pool);
-    if (a == NULL && lanes_drain(pool, false, COOLDOWN))
-        a = take_idle(pool);
-    if (a != NULL) {
-        hand_out(pool, mine, a, true);
-    } else {
-        rc = pool_mint(pool, &a);
-        if (rc == 0) {
-            pool->misses++;
-            hand_out(pool, mine, a, false);
-        } else if (rc == EAGAIN) {
-            pool->refusals++;
-        }
+    rc = obtain(pool, &a, &counted);
+    if (rc == 0) {
+        pool->misses += !counted;
+        hand_out(pool, mine, a, counted);
+    } else if (rc == EAGAIN && waiter != NULL) {
+        waiter_queue(pool, waiter);
+        rc = EINPROGRESS;
+    } else if (rc == EAGAIN) {
+        pool->refusals++;
+        waiter_refused(pool);
     }
-    pthread_mutex_unlock(&pool->lock);
+    pool_leave(pool, NULL);
     if (rc == 0)
         *out = &a->pub;
     return rc;
+}
+
+SLOW_PATH static int checkout_slow(bp_pool *arg, bp_arena **out)
+{
+    bp_pool *pool = pool_enter(arg, "checkout");
+
+    return pool == NULL || out == NULL ? EINVAL : checkout_locked(pool, NULL, out);
 }
 
 static void count_checkout(struct lane *lane)
@@ -393,88 +113,172 @@ static void count_checkout(struct lane *lane)
     atomic_store_explicit(&lane->checkouts, n + 1, memory_order_relaxed); /* pairs with bp_pool_stats */
 }
 
-SLOW_PATH static int checkout_revoked(bp_pool *pool, struct lane *lane, uintptr_t stored, bp_arena **out)
+/* The lane turned out to be revoked after `slot` was stored to. */
+SLOW_PATH static bool settle(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uint32_t stored)
 {
     bool stands;
 
     pthread_mutex_lock(&pool->lock);
-    stands = lane_settle_store(pool, lane, stored);
-    pthread_mutex_unlock(&pool->lock);
-    if (!stands)
+    stands = lane_settle_store(pool, lane, slot, stored);
+    pool_leave(pool, NULL);
+    return stands;
+}
+
+SLOW_PATH static int checkout_revoked(bp_pool *pool, struct lane *lane, struct lane_slot *slot, struct arena *a,
+                                      bp_arena **out)
+{
+    if (!settle(pool, lane, slot, SLOT_OUT))
         return checkout_slow(pool, out);
     count_checkout(lane);
-    *out = (bp_arena *)(stored & ~(uintptr_t)LANE_OUT);
+    *out = &a->pub;
     return 0;
 }
 
-/* Checkout through the caller's lane. `way` is a constant where this is inlined. A closed lane, as in a
- * destroyed pool or for a thread that is new, says that it is out. */
-static inline bool checkout_lane(bp_pool *pool, bp_arena **out, enum lane_way way, int *rc)
+/* Checkout of the front of the caller's lane. `way` is a constant where this is inlined. */
+static inline bool checkout_front(bp_pool *pool, bp_arena **out, enum lane_way way, int *rc)
 {
     struct lane *lane = lane_here(pool);
-    uintptr_t slot = lane_own_slot(lane, way);
+    struct lane_slot *slot = lane->front[way];
+    struct arena *a = slot_arena(slot);
 
-    if (BP_UNLIKELY((slot & LANE_OUT) != 0 || out == NULL))
+    /* The front of a lane that is closed, as in a destroyed pool or for a thread that is new, is not idle. */
+    if (BP_UNLIKELY(slot_own_state(slot) != SLOT_IDLE || out == NULL))
         return false;
     *rc = 0;
-    if (BP_UNLIKELY(lane_store(lane, slot + LANE_OUT, way))) {
-        *rc = checkout_revoked(pool, lane, slot + LANE_OUT, out);
+    if (BP_UNLIKELY(lane_store(lane, slot, SLOT_OUT, way))) {
+        *rc = checkout_revoked(pool, lane, slot, a, out);
         return true;
     }
     count_checkout(lane);
-    *out = (bp_arena *)slot;
+    *out = &a->pub;
     return true;
+}
+
+/* Checkout of the next one in the caller's lane. */
+static inline int checkout_next(bp_pool *pool, bp_arena **out, enum lane_way way)
+{
+    int rc;
+
+    if (BP_LIKELY(pool != NULL && out != NULL && lane_uncover(lane_here(pool), way)))
+        if (checkout_front(pool, out, way, &rc))
+            return rc;
+    return checkout_slow(pool, out);
 }
 
 SLOW_PATH static int checkout_other(bp_pool *pool, bp_arena **out)
 {
     int rc;
 
-    if (pool != NULL && checkout_lane(pool, out, LANE_SEQ_CST, &rc))
+    if (pool != NULL && checkout_front(pool, out, LANE_SEQ_CST, &rc))
         return rc;
-    return checkout_slow(pool, out);
+    return checkout_next(pool, out, LANE_SEQ_CST);
+}
+
+DEEP_PATH static int checkout_deep(bp_pool *pool, bp_arena **out)
+{
+    if (pool != NULL && pool->way == LANE_SEQ_CST)
+        return checkout_other(pool, out);
+    return checkout_next(pool, out, LANE_PLAIN);
 }
 
 FAST_PATH int bp_pool_checkout(bp_pool *pool, bp_arena **out)
 {
     int rc;
 
-    if (BP_LIKELY(pool != NULL && checkout_lane(pool, out, LANE_PLAIN, &rc)))
+    if (BP_LIKELY(pool != NULL && checkout_front(pool, out, LANE_PLAIN, &rc)))
         return rc;
-    return checkout_other(pool, out);
+    return checkout_deep(pool, out);
+}
+
+int bp_pool_checkout_sized(bp_pool *pool, size_t bytes, bp_arena **out)
+{
+    bp_arena *first;
+    struct arena *better;
+    int rc = out != NULL ? bp_pool_checkout(pool, &first) : EINVAL;
+
+    if (rc != 0)
+        return rc;
+    *out = first;
+    if (pool == NULL || pool_misfit(arena_of(first), bytes) <= bytes / 2)
+        return 0;
+    pthread_mutex_lock(&pool->lock);
+    better = pool_take_better(pool, bytes, arena_of(first));
+    if (better != NULL) {
+        pool->slow_checkouts++;
+        better->state = STATE_LIVE;
+        better->holder = thread_tid();
+        keep_drop(pool, better);
+        *out = &better->pub;
+    }
+    pool_leave(pool, NULL);
+    return better != NULL ? bp_pool_give_back(pool, first) : 0;
+}
+
+int bp_pool_checkout_at(bp_pool *pool, const char *site, bp_arena **out)
+{
+    bp_arena *arena;
+    int rc = out != NULL ? bp_pool_checkout(pool, &arena) : EINVAL;
+
+    if (rc == 0) {
+        atomic_store_explicit(&arena_of(arena)->site, site, memory_order_relaxed); /* pairs with bp_pool_each_live */
+        arena_flag(arena_of(arena), ARENA_SITED);
+        *out = arena;
+    }
+    return rc;
+}
+
+int pool_checkout_or_queue(bp_pool *pool, struct bp_waiter *waiter, bp_arena **out)
+{
+    int rc;
+
+    if (checkout_front(pool, out, pool->way, &rc))
+        return rc;
+    if (lane_uncover(lane_here(pool), pool->way) && checkout_front(pool, out, pool->way, &rc))
+        return rc;
+    return checkout_locked(pool, waiter, out);
 }
 
 /* ---- give_back ---- */
 
 /* Whether `a`, a place in one of the pool's slabs, is checked out. */
-static bool is_live(const bp_pool *pool, const struct arena *a)
+bool pool_is_live(const struct arena *a)
 {
-    const struct lane *home;
-
     if (a->state != STATE_HOMED)
         return a->state == STATE_LIVE;
-    home = atomic_load_explicit(&a->home, memory_order_relaxed); /* written under the lock */
-    return lane_holds(pool, home, true);
+    return slot_is(atomic_load_explicit(&a->home, memory_order_relaxed), LANE_OUT); /* written under the lock */
 }
 
 /* Takes the oldest idle arena out of the pool, not counted any more, if `a` can have its place; else NULL. So
  * the newest stay. Only max_idle is made room for: an arena that is too large does not drive others out. */
 static struct arena *make_room(bp_pool *pool, struct lane *mine, const struct arena *a)
 {
+    struct arena_list *list;
     struct arena *oldest;
 
     if (pool->kept < pool->max_idle)
         return NULL;
-    if (pool->warm.count + pool->cold.count == 0 && mine != NULL && lane_holds(pool, mine, false))
-        lane_empty(pool, mine);
-    oldest = pool->cold.tail != NULL ? pool->cold.tail : pool->warm.tail;
+    if (pool->warm.count + pool->cold.count == 0 && mine != NULL) {
+        lane_settle(pool, mine);
+        lane_unhome_oldest(pool, mine);
+    }
+    list = pool->cold.tail != NULL ? &pool->cold : &pool->warm;
+    oldest = list->tail;
     if (oldest == NULL || a->footprint > pool->max_idle_bytes ||
         pool->kept_bytes - oldest->accounted > pool->max_idle_bytes - a->footprint)
         return NULL;
-    list_remove(pool->cold.tail != NULL ? &pool->cold : &pool->warm, oldest);
+    list_remove(list, oldest);
     keep_drop(pool, oldest);
     oldest->next = NULL;
     return oldest;
+}
+
+static void drop_spares(bp_pool *pool, struct arena *a)
+{
+    if (a->spare == NULL)
+        return;
+    pthread_mutex_unlock(&pool->lock);
+    arena_drop_spares(a);
+    pthread_mutex_lock(&pool->lock);
 }
 
 /* Finds a place under the caps for `a`; may drop the lock. What has to go for it, `a` or another, is
@@ -482,24 +286,17 @@ static struct arena *make_room(bp_pool *pool, struct lane *mine, const struct ar
 static bool keep(bp_pool *pool, struct lane *mine, struct arena *a, struct arena **dispose)
 {
     *dispose = NULL;
-    if (a->footprint > pool->max_idle_bytes && a->spare != NULL) {
-        pthread_mutex_unlock(&pool->lock);
-        arena_drop_spares(a);
-        pthread_mutex_lock(&pool->lock);
-    }
+    if (BP_LIKELY(keep_try(pool, a)))
+        return true;
+    if (a->footprint > pool->max_idle_bytes)
+        drop_spares(pool, a);
+    /* Places held for arenas that are out are the first to go. */
+    if (a->footprint <= pool->max_idle_bytes && lanes_drain(pool, LANE_OUT, COOLDOWN) && keep_try(pool, a))
+        return true;
+    if (pool->kept < pool->max_idle) /* it is the bytes, then, and the spares may be what is too much */
+        drop_spares(pool, a);
     if (keep_try(pool, a))
         return true;
-    if (a->footprint <= pool->max_idle_bytes && lanes_drain(pool, true, COOLDOWN) && keep_try(pool, a))
-        return true;
-    if (a->spare != NULL) { /* the spares may be what is too much */
-        pthread_mutex_unlock(&pool->lock);
-        arena_drop_spares(a);
-        pthread_mutex_lock(&pool->lock);
-        if (keep_try(pool, a))
-            return true;
-    }
-    if (mine != NULL)
-        lane_settle(pool, mine);
     *dispose = make_room(pool, mine, a);
     if (*dispose != NULL && keep_try(pool, a))
         return true;
@@ -508,12 +305,31 @@ static bool keep(bp_pool *pool, struct lane *mine, struct arena *a, struct arena
     return false;
 }
 
+/* Under the lock: takes an arena that the caller gives back out of the hands of its lane. False: it turned out
+ * to be given back already. */
+static bool take_back(bp_pool *pool, struct lane *mine, struct arena *a)
+{
+    struct lane_slot *slot;
+
+    if (mine != NULL)
+        lane_settle(pool, mine); /* after which it may not be homed any more */
+    if (!pool_is_live(a))
+        return false;
+    if (a->state != STATE_HOMED)
+        return true;
+    slot = atomic_load_explicit(&a->home, memory_order_relaxed); /* written under the lock */
+    if (mine == NULL || &pool->lanes[slot->lane] != mine)
+        return lane_evict(pool, slot, COOLDOWN);
+    lane_unhome(pool, mine, slot);
+    return true;
+}
+
 SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
 {
     bp_pool *pool = pool_enter(arg, "give_back");
+    struct bp_waiter *served = NULL;
+    struct arena *a, *dispose = NULL;
     struct lane *mine;
-    struct arena *a, *dispose;
-    bool live;
 
     if (pool == NULL || arena == NULL)
         return EINVAL;
@@ -523,118 +339,116 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
                              (void *)arena, pool->name);
     mine = lane_mine(pool);
     pthread_mutex_lock(&pool->lock);
-    if (a->state == STATE_GIVEN_BACK && atomic_load_explicit(&a->home, memory_order_relaxed) == &thread_offset) {
+    if ((a->state == STATE_GIVEN_BACK && atomic_load_explicit(&a->home, memory_order_relaxed) == &thread_offset) ||
+        (pool_is_live(a) && (a->flags & ARENA_IN_CLEANUP) != 0)) {
         pthread_mutex_unlock(&pool->lock);
         return arena_check_not_busy(a, arg, "give_back");
     }
-    live = is_live(pool, a);
-    if (live && (a->flags & ARENA_IN_CLEANUP) != 0) {
-        pthread_mutex_unlock(&pool->lock);
-        return arena_check_not_busy(a, arg, "give_back");
-    }
-    if (live && a->state == STATE_HOMED) {
-        struct lane *home = atomic_load_explicit(&a->home, memory_order_relaxed); /* written under the lock */
-
-        if (home == mine)
-            lane_empty(pool, mine);
-        else
-            live = lane_evict(pool, home, a);
-    }
-    if (!live) {
+    if (!take_back(pool, mine, a)) {
         pthread_mutex_unlock(&pool->lock);
         return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, arg, arena,
                              "give_back: arena %p of pool \"%s\" has been given back already", (void *)arena,
                              pool->name);
     }
-    a->state = STATE_GIVEN_BACK;
+    a->state = STATE_GIVEN_BACK; /* until it is somewhere else: the lock is dropped in between */
     atomic_store_explicit(&a->home, &thread_offset, memory_order_relaxed); /* read under the lock */
-    pthread_mutex_unlock(&pool->lock);
+    if (BP_LIKELY(arena_resets_by_a_store(a))) {
+        a->pub.cursor = a->first.start;
+    } else {
+        pthread_mutex_unlock(&pool->lock);
+        arena_reset(a);
+        if (pool->wipe)
+            arena_wipe(a);
+        pthread_mutex_lock(&pool->lock);
+    }
 
-    arena_reset(a);
-    if (pool->wipe)
-        arena_wipe(a);
+    a->idle_since = pool->tick_ns;
+    if (pool->first_waiter != NULL) {
+        served = waiter_serve(pool, a);
+    } else if (keep(pool, mine, a, &dispose)) {
+        bool homed = false;
 
-    pthread_mutex_lock(&pool->lock);
-    if (keep(pool, mine, a, &dispose)) {
-        if (mine != NULL)
+        if (mine != NULL && mine->cooldown == 0 && pool_lanes_open(pool)) {
             lane_settle(pool, mine);
-        /* Newest first: it goes before an idle arena in the lane, which moves to the list, but not
-         * in the place of one that is out and will come back newer. */
-        if (mine == NULL || mine->cooldown != 0 || lane_holds(pool, mine, true))
+            homed = lane_home(pool, mine, a, SLOT_IDLE);
+        }
+        if (!homed)
             pool_put_idle(pool, a);
-        else
-            lane_home(pool, mine, a, false);
     }
     if (dispose != NULL)
         pool_dispose(pool, dispose);
-    pthread_mutex_unlock(&pool->lock);
+    pool_leave(pool, served);
     return 0;
 }
 
-SLOW_PATH static int give_back_revoked(bp_pool *pool, struct lane *lane, struct arena *a)
+SLOW_PATH static int give_back_revoked(bp_pool *pool, struct lane *lane, struct lane_slot *slot, struct arena *a)
 {
-    bool stands;
-
-    pthread_mutex_lock(&pool->lock);
-    stands = lane_settle_store(pool, lane, (uintptr_t)a);
-    pthread_mutex_unlock(&pool->lock);
-    return stands ? 0 : give_back_slow(pool, &a->pub);
+    return settle(pool, lane, slot, SLOT_IDLE) ? 0 : give_back_slow(pool, &a->pub);
 }
 
-/* An arena that is homed in the caller's lane and out, and whose reset is more than a store. */
-SLOW_PATH static int give_back_flagged(bp_pool *pool, struct lane *lane, struct arena *a)
+/* Whether `slot` is a place in the caller's lane from which `a` is out. Then it is no wild pointer: only the
+ * pool's own arenas ever get into a slot. */
+static inline bool slot_has_out(const struct lane_slot *slot, const struct arena *a)
 {
-    if ((a->flags & ARENA_IN_CLEANUP) != 0)
-        return arena_check_not_busy(a, pool, "give_back");
-    arena_reset(a);
-    if (pool->wipe)
-        arena_wipe(a);
-    /* A cleanup may have used the pool; a new footprint has to be counted. */
-    if ((a->flags & ARENA_RESIZED) != 0 ||
-        lane_own_slot(lane, pool->way) != (uintptr_t)a + LANE_OUT)
-        return give_back_slow(pool, &a->pub);
-    return lane_store(lane, (uintptr_t)a, pool->way) ? give_back_revoked(pool, lane, a) : 0;
+    return slot_arena(slot) == a && slot_own_state(slot) == SLOT_OUT;
 }
 
-/* Give_back through the caller's lane. `way` is a constant where this is inlined. */
-static inline bool give_back_lane(bp_pool *pool, bp_arena *arena, enum lane_way way, int *rc)
+/* An arena that is homed in the caller's lane and out, and whose reset is more than a store or whose slot is not
+ * the front. */
+DEEP_PATH static int give_back_homed(bp_pool *pool, struct lane *lane, struct lane_slot *slot, struct arena *a)
 {
-    struct lane *lane = lane_here(pool);
-    struct arena *a = arena_of(arena);
-
-    /* Only the pool's own arenas ever get into a slot, and the lane itself while it is closed, so `arena`
-     * may be followed once it is found there. The slot says that it is out; its home says that the slot is
-     * neither closed nor a leftover (lane_evict). */
-    if (BP_UNLIKELY(lane_own_slot(lane, way) != (uintptr_t)a + LANE_OUT ||
-                    atomic_load_explicit(&a->home, memory_order_relaxed) != lane)) /* pairs with lane_evict */
-        return false;
-    *rc = 0;
-    if (BP_UNLIKELY(!arena_resets_by_a_store(a))) {
-        *rc = give_back_flagged(pool, lane, a);
-        return true;
+    if (!arena_resets_by_a_store(a)) {
+        if ((a->flags & ARENA_IN_CLEANUP) != 0)
+            return arena_check_not_busy(a, pool, "give_back");
+        arena_reset(a);
+        if (pool->wipe)
+            arena_wipe(a);
+        /* A cleanup may have used the pool; a new footprint has to be counted. */
+        if ((a->flags & ARENA_RESIZED) != 0 || !slot_has_out(slot, a))
+            return give_back_slow(pool, &a->pub);
+    } else {
+        a->pub.cursor = a->first.start;
     }
-    a->pub.cursor = a->first.start;
-    if (BP_UNLIKELY(lane_store(lane, (uintptr_t)a, way)))
-        *rc = give_back_revoked(pool, lane, a);
-    return true;
+    if (slot != lane->front[pool->way])
+        lane_cover(lane, slot, pool->way);
+    return lane_store(lane, slot, SLOT_IDLE, pool->way) ? give_back_revoked(pool, lane, slot, a) : 0;
 }
 
-SLOW_PATH static int give_back_other(bp_pool *pool, bp_arena *arena)
+DEEP_PATH static int give_back_deep(bp_pool *pool, bp_arena *arena)
 {
-    int rc;
+    struct arena *a = pool_find(pool, arena);
+    struct lane_slot *slot;
+    struct lane *lane;
 
-    if (pool != NULL && give_back_lane(pool, arena, LANE_SEQ_CST, &rc))
-        return rc;
-    return give_back_slow(pool, arena);
+    if (a == NULL)
+        return give_back_slow(pool, arena);
+    lane = lane_here(pool);
+    slot = atomic_load_explicit(&a->home, memory_order_relaxed); /* pairs with lane_home; else there is no slot */
+    if (lane->deep == NULL || (uintptr_t)slot - (uintptr_t)lane->deep->slots >= sizeof lane->deep->slots ||
+        !slot_has_out(slot, a))
+        return give_back_slow(pool, arena);
+    return give_back_homed(pool, lane, slot, a);
 }
 
+/* Only tail calls: whatever else leaves this function would have it save registers first. */
 FAST_PATH int bp_pool_give_back(bp_pool *pool, bp_arena *arena)
 {
-    int rc;
+    struct arena *a = arena_of(arena);
+    struct lane_slot *slot;
+    struct lane *lane;
 
-    if (BP_LIKELY(pool != NULL && give_back_lane(pool, arena, LANE_PLAIN, &rc)))
-        return rc;
-    return give_back_other(pool, arena);
+    if (BP_UNLIKELY(pool == NULL))
+        return give_back_slow(pool, arena);
+    lane = lane_here(pool);
+    slot = lane->front[LANE_PLAIN];
+    if (BP_UNLIKELY(!slot_has_out(slot, a)))
+        return give_back_deep(pool, arena);
+    if (BP_UNLIKELY(!arena_resets_by_a_store(a)))
+        return give_back_homed(pool, lane, slot, a);
+    a->pub.cursor = a->first.start;
+    if (BP_UNLIKELY(lane_store(lane, slot, SLOT_IDLE, LANE_PLAIN)))
+        return give_back_revoked(pool, lane, slot, a);
+    return 0;
 }
 
 /* ---- scope ---- */

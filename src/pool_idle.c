@@ -2,29 +2,13 @@
  *
  * Care of idle arenas: prewarm, release, trim. Each takes a few arenas out of the pool, works on them
  * without the lock, and puts them back, so that no call of a backing happens under the lock and the other
- * threads never miss more than BATCH arenas. Idle arenas wait in two lists: `warm` ones were given back
+ * threads never miss more than RELEASE_BATCH arenas. Idle arenas wait in two lists: `warm` ones were given back
  * since the last release, `cold` ones have been released or were never used. All cold ones are older than
  * all warm ones, and a second release has nothing to walk over.
  */
 #define _GNU_SOURCE
 #include "lane.h"
 #include "pool_private.h"
-
-enum { BATCH = 16 };
-
-static void service_begin(bp_pool *pool, struct arena *a)
-{
-    a->state = STATE_SERVICED;
-    pool->serviced++;
-}
-
-/* A counted arena has another footprint now. */
-static void recount(bp_pool *pool, struct arena *a)
-{
-    pool->kept_bytes += a->footprint - a->accounted; /* modular */
-    a->accounted = a->footprint;
-    a->flags &= ~(uint32_t)ARENA_RESIZED;
-}
 
 int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
 {
@@ -41,8 +25,12 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
         struct arena *a;
         bool fits;
 
+        if (pool->closed) {
+            rc = ECANCELED;
+            break;
+        }
         /* Places held for arenas that are checked out are not idle arenas: take them back. */
-        if (pool->kept >= pool->max_idle && !lanes_drain(pool, true, 0))
+        if (pool->kept >= pool->max_idle && !lanes_drain(pool, LANE_OUT, 0))
             break;
         rc = pool_mint(pool, &a);
         if (rc != 0) {
@@ -51,17 +39,18 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
         }
         a->state = STATE_IN_TRANSIT; /* neither live nor idle, should lanes_drain drop the lock */
         pool->in_transit++;
-        fits = keep_try(pool, a) || (lanes_drain(pool, true, 0) && keep_try(pool, a));
+        fits = keep_try(pool, a) || (lanes_drain(pool, LANE_OUT, 0) && keep_try(pool, a));
         pool->in_transit--;
         if (fits) {
             service_begin(pool, a);
             pthread_mutex_unlock(&pool->lock);
             rc = arena_prefault(a, pool->prefault);
             pthread_mutex_lock(&pool->lock);
-            pool->serviced--;
-            recount(pool, a);
+            service_end(pool, a);
             fits = rc == 0 && pool->kept_bytes <= pool->max_idle_bytes;
-            if (!fits)
+            if (fits) /* as the oldest: nobody's cache knows it */
+                list_push_oldest(arena_is_dirty(a) ? &pool->warm : &pool->cold, a);
+            else
                 keep_drop(pool, a);
         }
         if (!fits) {
@@ -69,63 +58,64 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
             pool_dispose(pool, a);
             break;
         }
-        a->state = STATE_IDLE;
-        list_push_oldest(arena_is_dirty(a) ? &pool->warm : &pool->cold, a); /* nobody's cache knows it */
         done++;
     }
-    pthread_mutex_unlock(&pool->lock);
+    pool_leave(pool, NULL);
     if (added != NULL)
         *added = done;
     return rc;
 }
 
+size_t pool_release_some(bp_pool *pool, size_t most, uint64_t until, size_t *bytes)
+{
+    struct arena *batch[RELEASE_BATCH];
+    size_t n = 0, released = 0, count = 0;
+    bool done[RELEASE_BATCH];
+
+    while (n < RELEASE_BATCH && n < most && pool->warm.count != 0 && pool->warm.tail->idle_since <= until) {
+        batch[n] = list_pop_oldest(&pool->warm);
+        service_begin(pool, batch[n++]);
+    }
+    if (n == 0)
+        return 0;
+    pthread_mutex_unlock(&pool->lock);
+    for (size_t i = 0; i < n; i++) {
+        size_t returned = 0;
+        bool dirty = arena_is_dirty(batch[i]);
+
+        done[i] = !dirty || arena_release(batch[i], &returned) == 0;
+        count += dirty && done[i];
+        released += returned;
+    }
+    pthread_mutex_lock(&pool->lock);
+    for (size_t i = 0; i < n; i++) { /* oldest first onto the head keeps the order */
+        service_end(pool, batch[i]);
+        if (!done[i])
+            batch[i]->idle_since = pool->tick_ns; /* tried again when that is long ago */
+        list_push(done[i] ? &pool->cold : &pool->warm, batch[i]);
+    }
+    pool->releases += count;
+    pool->released_bytes += released;
+    *bytes += released;
+    return n;
+}
+
 size_t bp_pool_release_idle(bp_pool *arg)
 {
     bp_pool *pool = pool_enter(arg, "release_idle");
-    struct arena *batch[BATCH];
-    size_t sum = 0, left;
+    size_t sum = 0, left, n;
 
     if (pool == NULL)
         return 0;
     pthread_mutex_lock(&pool->lock);
-    lanes_drain(pool, false, 0);
+    lanes_drain(pool, LANE_IDLE, 0);
     /* Those that come in meanwhile, or fail, are not for this call. */
-    for (left = pool->warm.count; left != 0 && pool->warm.count != 0;) {
-        size_t n = 0, released = 0, count = 0;
-        bool done[BATCH];
-
-        while (n < BATCH && left != 0 && pool->warm.count != 0) {
-            batch[n] = list_pop_oldest(&pool->warm);
-            service_begin(pool, batch[n++]);
-            left--;
-        }
-        pthread_mutex_unlock(&pool->lock);
-        for (size_t i = 0; i < n; i++) {
-            size_t bytes = 0;
-            bool dirty = arena_is_dirty(batch[i]);
-
-            done[i] = !dirty || arena_release(batch[i], &bytes) == 0;
-            count += dirty && done[i];
-            released += bytes;
-        }
-        pthread_mutex_lock(&pool->lock);
-        for (size_t i = 0; i < n; i++) {
-            struct arena *a = batch[i];
-
-            pool->serviced--;
-            recount(pool, a); /* spares are gone */
-            if (done[i]) {
-                a->state = STATE_IDLE;
-                list_push(&pool->cold, a); /* oldest first onto the head keeps the order */
-            } else {
-                pool_put_idle(pool, a);
-            }
-        }
-        pool->releases += count;
-        pool->released_bytes += released;
-        sum += released;
+    for (left = pool->warm.count; left != 0; left -= n) {
+        n = pool_release_some(pool, left, UINT64_MAX, &sum);
+        if (n == 0)
+            break;
     }
-    pthread_mutex_unlock(&pool->lock);
+    pool_leave(pool, NULL);
     return sum;
 }
 
@@ -141,12 +131,12 @@ int bp_pool_trim(bp_pool *arg, size_t limit)
     /* Arenas in lanes are the newest: leave them unless the lists are too short. */
     idle = pool_idle(pool);
     if (idle > limit && pool->warm.count + pool->cold.count < idle - limit)
-        lanes_drain(pool, false, 0);
+        lanes_drain(pool, LANE_IDLE, 0);
     do {
         size_t n = 0;
 
         chain = NULL;
-        for (idle = pool_idle(pool); idle > limit && n < BATCH; idle--, n++) {
+        for (idle = pool_idle(pool); idle > limit && n < RELEASE_BATCH; idle--, n++) {
             a = list_pop_oldest(&pool->cold);
             if (a == NULL)
                 a = list_pop_oldest(&pool->warm);
@@ -159,6 +149,6 @@ int bp_pool_trim(bp_pool *arg, size_t limit)
         if (chain != NULL)
             pool_dispose(pool, chain);
     } while (chain != NULL);
-    pthread_mutex_unlock(&pool->lock);
+    pool_leave(pool, NULL);
     return 0;
 }

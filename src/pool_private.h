@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The inside of a pool: what pool.c, pool_idle.c, pool_stats.c and lane.c share.
+ * The inside of a pool: what lane.c, waiter.c and pool*.c share.
  */
 #ifndef POOL_PRIVATE_H
 #define POOL_PRIVATE_H
@@ -13,16 +13,18 @@ enum arena_state {
     STATE_VACANT = 0, /* no arena, just its place in a slab; in `vacant`, linked by next */
     STATE_LIVE,       /* checked out */
     STATE_HOMED,      /* in the care of a lane, whose slot says whether idle or checked out */
-    STATE_IDLE,       /* in `warm` or `cold` */
+    STATE_IDLE,       /* in `warm` */
+    STATE_COLD,       /* in `cold` */
     STATE_GIVEN_BACK, /* on its way in: being reset, by the thread whose thread_offset is its home */
     STATE_IN_TRANSIT, /* being made or unmade */
-    STATE_SERVICED    /* idle, taken out for prewarm, release or trim */
+    STATE_SERVICED    /* idle, taken out for prewarm, release or tick */
 };
 
 /* Idle arenas, newest at the head. Sync: the pool's lock. */
 struct arena_list {
     struct arena *head, *tail;
     size_t count;
+    enum arena_state state; /* of what is in it */
 };
 
 /* The two ways of storing to a lane. A pool keeps to one; the slot of the other stays closed. */
@@ -31,30 +33,43 @@ enum lane_way {
     LANE_SEQ_CST
 };
 
-/* One thread's place in a pool: see lane.h. */
+enum { LANE_SLOTS = 32 };
+
+enum slot_state { SLOT_IDLE, SLOT_OUT, SLOT_CLOSED };
+enum { LANE_IDLE = 1 << SLOT_IDLE, LANE_OUT = 1 << SLOT_OUT };
+
+/* A place for an arena in a lane. */
+struct lane_slot {
+    _Atomic(struct arena *) arena; /* homed here, or the slot itself: vacant. Sync: written under the pool's
+                                      lock; relaxed; pairs with the owner's slot_arena */
+    _Atomic(uint32_t) state; /* enum slot_state, of the arena. Sync: written by the owner only; pairs with take_wanted */
+    uint8_t seen;            /* what the state was when the arena was taken away. Sync: the pool's lock */
+    uint8_t index;           /* this and the next: constant */
+    uint16_t lane;
+};
+
+struct lane_deep {
+    struct lane_slot slots[LANE_SLOTS];
+    uint8_t stack[LANE_SLOTS]; /* the owner's: idle slots under the front, newest last */
+    long thread;               /* the owner's kernel number. Sync: the pool's lock */
+};
+
+/* One thread's places in a pool: see lane.h. */
 struct lane {
-    _Alignas(THREAD_STRIDE) _Atomic(uintptr_t) slot[2]; /* by lane_way. lane_closed(), or the homed arena, + LANE_OUT.
-                                 Sync: written by the owner only (release); pairs with lane_finish */
-    _Atomic(unsigned) revoked;   /* somebody is taking, or took, the lane's arena away. Sync: written under
-                                    the pool's lock; pairs with lane_store */
-    unsigned cooldown;           /* slow checkouts to pass before the owner homes an arena again. Sync, here
-                                    and below but for the counter: the pool's lock */
-    struct arena *homed;
-    uintptr_t seen;              /* what the slot held when the arena was taken away */
-    uint64_t ticket;             /* of the drain that revoked it last */
-    _Atomic(uint64_t) checkouts; /* through the slot. Sync: written by the owner; relaxed; pairs with stats */
+    _Alignas(THREAD_STRIDE) struct lane_slot *front[2]; /* by lane_way: the slot used last, or lane_closed_slot. This and
+                                 `covered`: the owner's */
+    _Atomic(uint64_t) checkouts; /* without the lock. Sync: written by the owner; relaxed; pairs with stats */
+    _Atomic(uint32_t) revoked;   /* somebody is taking, or took, arenas away. Sync: written under the pool's lock;
+                                    pairs with lane_store */
+    uint32_t covered;            /* slots in the stack */
+    struct lane_deep *deep;      /* NULL until the owner's first slow call. Sync: as `homed` for others */
+    uint64_t ticket;             /* of the drain that revoked it first since it was settled. Sync, here and
+                                    below: the pool's lock */
+    uint32_t homed;              /* slots that are not vacant, as bits */
+    uint16_t wanted;             /* what the revoker is to take: LANE_IDLE, LANE_OUT */
+    uint16_t cooldown;           /* slow checkouts to pass before the owner homes an arena again */
 };
 static_assert(sizeof(struct lane) == THREAD_STRIDE, "see thread_offset");
-
-enum { LANE_OUT = 1 };
-
-/* What the slot of a lane with nothing homed says: that the lane itself is out. Any constant would match some
- * wild pointer given back, whose `home` would then be read; this one leads to `homed`, which is no lane. */
-static inline uintptr_t lane_closed(const struct lane *lane)
-{
-    return (uintptr_t)lane + LANE_OUT;
-}
-static_assert(offsetof(struct lane, homed) == offsetof(struct arena, home), "see lane_closed");
 
 /* Arenas live in slabs that never move or shrink while the pool lives: number k holds SLAB_FIRST << k of
  * them. So a pointer is checked against the pool before it is followed, and a given-back arena that was
@@ -73,9 +88,11 @@ struct bp_pool {
     bp_backing *backing;
     struct bp_arena_config arena_config;
     size_t max_idle, max_idle_bytes, max_arenas, prefault;
+    uint64_t retain_ns;
     bool wipe;
+    bool reaped;                          /* BP_POOL_REAPER */
     char name[32];
-    bp_pool *next_dead; /* Sync: dead_lock of pool.c */
+    struct bp_pool *next_known, *previous_known; /* all pools, dead or alive. Sync, both: known_lock of pool_life.c */
 
     _Alignas(64) pthread_mutex_t lock;
     /* Sync: the lock, down to the lanes. */
@@ -90,7 +107,30 @@ struct bp_pool {
     size_t peak;             /* most arenas there were */
     unsigned lanes_used;     /* lanes above have never been used */
     uint64_t tickets;
-    uint64_t slow_checkouts, misses, refusals, mints, disposals, releases, released_bytes;
+    uint64_t slow_checkouts, misses, refusals, mints, disposals, releases, released_bytes, cuts;
+
+    /* waiter.c */
+    struct bp_waiter *first_waiter, *last_waiter;
+    size_t waiting;          /* waiters in the queue */
+    uint64_t waits, timeouts, cancels, wait_ns;
+    _Atomic(uint64_t) usual_wait_ns; /* a moving average, see waiter.c. Written under the lock; relaxed */
+    int event_fd;            /* -1: none */
+    bool armed;              /* event_fd is not readable and becomes so when an arena can be had */
+    bool closed;
+
+    /* pool_tick.c */
+    uint64_t tick_ns;        /* the latest time that bp_pool_tick was told */
+    uint64_t next_tick_ns;
+    unsigned quiet_ticks;    /* how many in a row had nothing to do */
+    uint32_t demand[48];     /* recent high-water marks by log2, see pool_tick.c */
+    int tick_fd;             /* -1: none */
+    uint64_t first_tick_ns;  /* arenas idle since before count from here */
+    bool asleep;             /* no tick is due until the next mint, */
+    bool wake_tick;          /* which sets this: pool_leave is to call pool_wake_tick */
+
+    /* reaper.c. Sync: reaper_lock */
+    struct bp_pool *next_reaped;
+    uint64_t reap_ns;        /* when its tick is due */
 
     _Alignas(64) struct arena_totals totals;
     struct lane lanes[THREAD_IDS + 1]; /* the last is for threads without a number, and always closed */
@@ -121,6 +161,7 @@ void list_push(struct arena_list *list, struct arena *a);        /* newest */
 void list_push_oldest(struct arena_list *list, struct arena *a);
 struct arena *list_pop(struct arena_list *list);                 /* newest, or NULL */
 struct arena *list_pop_oldest(struct arena_list *list);
+struct arena *list_remove(struct arena_list *list, struct arena *a);
 
 /* Counts `a` against the caps if it fits. Goes with keep_drop. */
 bool keep_try(bp_pool *pool, struct arena *a);
@@ -129,6 +170,19 @@ void keep_drop(bp_pool *pool, struct arena *a);
 /* Puts a counted arena into the idle list, as the newest. */
 void pool_put_idle(bp_pool *pool, struct arena *a);
 
+/* Takes the newest idle arena out of the lists, still counted, or NULL. */
+struct arena *pool_take_idle(bp_pool *pool);
+
+/* How badly an empty arena suits a unit of work of `bytes`; 0 is best. For its holder too. */
+size_t pool_misfit(const struct arena *a, size_t bytes);
+
+/* Takes one of the newest few idle arenas out of the lists, still counted, that suits better than another; or
+ * NULL. */
+struct arena *pool_take_better(bp_pool *pool, size_t bytes, const struct arena *than);
+
+/* Whether `a`, a place in one of the pool's slabs, is checked out. */
+bool pool_is_live(const struct arena *a);
+
 /* Makes an empty arena, LIVE and not counted; drops the lock meanwhile. EAGAIN at max_arenas, ENOMEM, or the
  * backing's error. */
 int pool_mint(bp_pool *pool, struct arena **out);
@@ -136,7 +190,60 @@ int pool_mint(bp_pool *pool, struct arena **out);
 /* Unmakes empty arenas, linked by next and not counted; drops the lock meanwhile. */
 void pool_dispose(bp_pool *pool, struct arena *chain);
 
+/* Takes an idle arena out for work without the lock. It stays counted. */
+void service_begin(bp_pool *pool, struct arena *a);
+
+/* The work is done, and the footprint may have changed. The arena is to go to a list, or not to be counted. */
+void service_end(bp_pool *pool, struct arena *a);
+
 /* Idle arenas, wherever they are; a moment's value while lanes are in use. */
 size_t pool_idle(bp_pool *pool);
+
+/* Whether threads may home arenas in their lanes: not while somebody waits for the next one. */
+static inline bool pool_lanes_open(const bp_pool *pool)
+{
+    return pool->first_waiter == NULL && !pool->armed && !pool->closed;
+}
+
+/* The way out of every call that may have made an arena or a place for one available: serves waiters, drops the
+ * lock, delivers, among them `served` (or NULL), what waiter_serve gave. */
+void pool_leave(bp_pool *pool, struct bp_waiter *served);
+
+/* Hands `a`, LIVE and not counted, to the first waiter. For pool_leave. */
+struct bp_waiter *waiter_serve(bp_pool *pool, struct arena *a);
+
+/* After an EAGAIN that the caller is to hear of; may drop the lock. */
+void waiter_refused(bp_pool *pool);
+
+/* Ends every wait. For pool_leave. */
+struct bp_waiter *waiters_cancel(bp_pool *pool);
+
+/* In the child of a fork: drops the waiters whose threads are in the parent. */
+void waiters_after_fork(bp_pool *pool);
+
+/* A checkout that waits: 0, an error, or EINPROGRESS: `waiter` is queued. No lock. */
+int pool_checkout_or_queue(bp_pool *pool, struct bp_waiter *waiter, bp_arena **out);
+
+/* Puts `waiter` into the queue. Drops the lock, once it is there, to take what lanes hold; do not touch it then. */
+void waiter_queue(bp_pool *pool, struct bp_waiter *waiter);
+
+/* Has the tick called that nobody was to call any more. No lock. */
+void pool_wake_tick(bp_pool *pool);
+
+/* Releases up to RELEASE_BATCH of the oldest warm arenas that have been idle since `until` or longer; drops the lock
+ * meanwhile. Returns how many it took, adds up the bytes. */
+enum { RELEASE_BATCH = 16 };
+size_t pool_release_some(bp_pool *pool, size_t most, uint64_t until, size_t *bytes);
+
+/* Describes the first few live arenas in `text`, which is empty when there are none. Returns how many are live. */
+size_t pool_describe_live(bp_pool *pool, char *text, size_t size);
+
+/* reaper.c: a pool with BP_POOL_REAPER comes and goes; a tick is due earlier than was said. No lock. */
+int reaper_add(bp_pool *pool);
+void reaper_remove(bp_pool *pool); /* waits until the thread has done with it; the thread stays, for reaper_add */
+void reaper_retire(void);          /* ends the thread if it has no pool */
+void reaper_wake(bp_pool *pool);     /* its tick is due at once */
+void reaper_before_fork(void);
+void reaper_after_fork(bool child);
 
 #endif

@@ -32,6 +32,20 @@ size_t bp_pool_live_count(bp_pool *arg)
     return n;
 }
 
+/* Pairs with the updates in arena.c; each is exact, all together are a moment's. */
+static void add_totals(const struct arena_totals *totals, struct bp_pool_stats *s)
+{
+    s->spills = atomic_load_explicit(&totals->spills, memory_order_relaxed);
+    s->reserved_bytes = atomic_load_explicit(&totals->reserved, memory_order_relaxed);
+    s->committed_bytes = atomic_load_explicit(&totals->committed, memory_order_relaxed);
+    s->peak_committed_bytes = atomic_load_explicit(&totals->peak_committed, memory_order_relaxed);
+    s->touched_bytes = atomic_load_explicit(&totals->touched, memory_order_relaxed);
+    s->resident_bytes = atomic_load_explicit(&totals->resident, memory_order_relaxed);
+    s->high_water = atomic_load_explicit(&totals->high_water, memory_order_relaxed);
+    for (size_t i = 0; i < sizeof s->high_water_log2 / sizeof s->high_water_log2[0]; i++)
+        s->high_water_log2[i] = atomic_load_explicit(&totals->high_water_log2[i], memory_order_relaxed);
+}
+
 int bp_pool_stats(bp_pool *arg, struct bp_pool_stats *stats)
 {
     bp_pool *pool = pool_enter(arg, "stats");
@@ -45,10 +59,14 @@ int bp_pool_stats(bp_pool *arg, struct bp_pool_stats *stats)
     s.idle = pool->warm.count + pool->cold.count + pool->serviced;
     for (const struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
         s.checkouts += atomic_load_explicit(&l->checkouts, memory_order_relaxed); /* pairs with count_checkout */
-        if (lane_holds(pool, l, false))
-            s.idle++;
-        else if (l->homed != NULL)
-            s.idle_bytes -= l->homed->accounted;
+        for (uint32_t left = l->homed; left != 0; left &= left - 1) {
+            const struct lane_slot *slot = &l->deep->slots[__builtin_ctz(left)];
+
+            if (slot_is(slot, LANE_IDLE))
+                s.idle++;
+            else
+                s.idle_bytes -= slot_arena(slot)->accounted;
+        }
     }
     s.live = pool->total - pool->in_transit - s.idle;
     s.hits = s.checkouts - pool->misses;
@@ -57,14 +75,16 @@ int bp_pool_stats(bp_pool *arg, struct bp_pool_stats *stats)
     s.disposals = pool->disposals;
     s.releases = pool->releases;
     s.released_bytes = pool->released_bytes;
+    s.cuts = pool->cuts;
     s.refusals = pool->refusals;
     s.peak_arenas = pool->peak;
+    s.waits = pool->waits;
+    s.timeouts = pool->timeouts;
+    s.cancels = pool->cancels;
+    s.wait_ns = pool->wait_ns;
+    s.waiting = pool->waiting;
     pthread_mutex_unlock(&pool->lock);
-    /* Pairs with the updates in arena.c; each is exact, their sum is a moment's. */
-    s.spills = atomic_load_explicit(&pool->totals.spills, memory_order_relaxed);
-    s.reserved_bytes = atomic_load_explicit(&pool->totals.reserved, memory_order_relaxed);
-    s.committed_bytes = atomic_load_explicit(&pool->totals.committed, memory_order_relaxed);
-    s.high_water = atomic_load_explicit(&pool->totals.high_water, memory_order_relaxed);
+    add_totals(&pool->totals, &s);
     *stats = s;
     return 0;
 }

@@ -12,9 +12,12 @@
 #define _GNU_SOURCE
 #include "thread.h"
 
+#include <bumpool.h>
+
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,6 +34,7 @@
 
 _Thread_local size_t thread_offset __attribute__((tls_model("initial-exec"))) = (size_t)THREAD_NONE * THREAD_STRIDE;
 static _Thread_local bool asked __attribute__((tls_model("initial-exec"))); /* thread_id() has been called */
+static _Thread_local long tid __attribute__((tls_model("initial-exec")));
 bool thread_asymmetric;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -93,6 +97,31 @@ unsigned thread_id(void)
         return THREAD_NONE;
     }
     return id;
+}
+
+long thread_tid(void)
+{
+    if (BP_UNLIKELY(tid == 0))
+        tid = syscall(SYS_gettid);
+    return tid;
+}
+
+void thread_before_fork(void)
+{
+    pthread_mutex_lock(&ids_lock);
+}
+
+void thread_after_fork(bool child)
+{
+    size_t id = thread_offset / THREAD_STRIDE;
+
+    if (child) {
+        memset(ids_taken, 0, sizeof ids_taken);
+        if (id != THREAD_NONE)
+            ids_taken[id / 64] |= (uint64_t)1 << id % 64;
+        tid = 0;
+    }
+    pthread_mutex_unlock(&ids_lock);
 }
 
 bool thread_barrier(void)

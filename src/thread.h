@@ -23,6 +23,13 @@ unsigned thread_id(void);
 #define THREAD_STRIDE 64
 extern _Thread_local size_t thread_offset __attribute__((tls_model("initial-exec")));
 
+/* The kernel's number of this thread. Cost: a load, after the first call. */
+long thread_tid(void);
+
+/* fork: around it, in the thread that forks. In the child it is the only thread and keeps its number. */
+void thread_before_fork(void);
+void thread_after_fork(bool child);
+
 /* Whether thread_barrier() works by membarrier(2), so that the other side of it needs no more than a compiler
  * barrier. Constant once thread_barrier_init() has returned. Always false under ThreadSanitizer, which cannot
  * see such a barrier. */
