@@ -77,8 +77,7 @@ static void totals_add(struct arena *a, size_t reserved, size_t committed)
         return;
     atomic_fetch_add_explicit(&t->reserved, reserved, memory_order_relaxed);
     before = atomic_fetch_add_explicit(&t->committed, committed, memory_order_relaxed);
-    if (committed <= PTRDIFF_MAX)
-        raise_to(&t->peak_committed, before + committed);
+    raise_to(&t->peak_committed, before + committed);
 }
 
 static void footprint_add(struct arena *a, size_t reserved, size_t committed)
@@ -142,8 +141,7 @@ static void sum_up(const struct segment *chain, size_t *touched, size_t *residen
 {
     for (const struct segment *s = chain; s != NULL; s = s->older) {
         *touched += (size_t)(s->touched - s->start);
-        if (dirty_end(s) != s->start)
-            *resident += dirty_extent(s);
+        *resident += dirty_extent(s);
     }
 }
 
@@ -423,7 +421,7 @@ static void arena_init(struct arena *a, bp_backing *backing, const struct bp_are
             a->first.end = a->first.start + size;
     }
     a->current = a->newest = &a->first;
-    a->floor = a->pub.cursor = a->quick_end = a->first.start;
+    a->floor = a->pub.cursor = a->pub.quick_end = a->pub.start = a->first.start;
     a->pub.limit = segment_limit(&a->first);
     if (a->pub.limit < a->pub.cursor) /* less than the header is committed, or just that */
         a->pub.limit = a->pub.cursor;
@@ -565,18 +563,12 @@ static void drop_blocks(struct arena *a)
     recount_if_due(a);
 }
 
-/* At the end of a reset: how far the next units of work may go without another slow one. In an arena of a
- * pool, no further than `recent`, so that going beyond it is noticed. */
+/* At the end of a reset: how far the next units of work may go without another slow one. No further than
+ * `recent`, so that going beyond it is noticed. */
 static void settle_quick_end(struct arena *a)
 {
-    char *touched = a->first.touched;
-
-    if ((a->flags & ARENA_SLOW_RESET) != 0)
-        return; /* it is NULL */
-    if (a->totals != NULL && a->recent < (size_t)(touched - a->first.start))
-        a->quick_end = a->first.start + a->recent;
-    else
-        a->quick_end = touched;
+    if ((a->flags & ARENA_SLOW_RESET) == 0) /* otherwise it is NULL */
+        a->pub.quick_end = a->first.start + min_size(a->recent, (size_t)(a->first.touched - a->first.start));
 }
 
 void arena_reset_slow(struct arena *a)
@@ -693,8 +685,8 @@ void bp_arena_scope_end(struct bp_arena_scope_guard *guard)
 /* The watermarks of the first segment went down. */
 static void lowered(struct arena *a)
 {
-    if (a->quick_end > a->first.touched)
-        a->quick_end = a->first.touched;
+    if (a->pub.quick_end > a->first.touched)
+        a->pub.quick_end = a->first.touched;
 }
 
 void arena_wipe(struct arena *a)
@@ -788,8 +780,8 @@ size_t arena_take_recent(struct arena *a)
     size_t recent = a->recent;
 
     a->recent = 0;
-    if (a->quick_end != NULL)
-        a->quick_end = a->first.start;
+    if (a->pub.quick_end != NULL)
+        a->pub.quick_end = a->first.start;
     return recent;
 }
 

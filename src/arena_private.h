@@ -61,8 +61,6 @@ struct arena_totals {
  * the first extent, and give_back need. */
 struct arena {
     _Alignas(64) struct bp_arena pub; /* arenas of different threads share no cache line */
-    char *quick_end;      /* with the cursor at most here, all that a reset has to do is to lower it. NULL while
-                             a flag of ARENA_SLOW_RESET is set; never above first.touched */
     uint32_t flags;       /* enum arena_flag. Change by arena_flag and arena_unflag */
     uint32_t state;       /* the pool's. Sync: the pool's lock */
     _Atomic(void *) home; /* the pool's: the lane slot this arena is homed in, or see STATE_GIVEN_BACK. Sync:
@@ -75,7 +73,7 @@ struct arena {
     char *floor;       /* blocks below it lie under a mark: never resized in place */
     size_t earlier;    /* bytes used in the chain, without the current segment */
     size_t peak;       /* high water, as of the last time `used` went down */
-    size_t recent;     /* the same since arena_take_recent; means something in arenas of pools only */
+    size_t recent;     /* the same since arena_take_recent, which is for arenas of pools */
     size_t counted_touched, counted_resident; /* what totals->touched and totals->resident hold for this arena */
     _Atomic(const char *) site; /* the pool's: what it is checked out for, or NULL. Sync: relaxed; written by the
                                    holder, read by bp_pool_each_live */
@@ -93,7 +91,9 @@ struct arena {
 
 static_assert(offsetof(struct bp_arena, cursor) == 0, "ABI: inlined into programs");
 static_assert(offsetof(struct bp_arena, limit) == sizeof(char *), "ABI: inlined into programs");
-static_assert(sizeof(struct bp_arena) == 2 * sizeof(char *), "ABI: inlined into programs");
+static_assert(offsetof(struct bp_arena, quick_end) == 2 * sizeof(char *), "ABI: inlined into programs");
+static_assert(offsetof(struct bp_arena, start) == 3 * sizeof(char *), "ABI: inlined into programs");
+static_assert(sizeof(struct bp_arena) == 4 * sizeof(char *), "ABI: inlined into programs");
 static_assert(sizeof(char *) != 8 || sizeof(struct arena) == 320, "five cache lines in a slab of the pool");
 
 static inline struct arena *arena_of(bp_arena *a)
@@ -149,7 +149,7 @@ void arena_raise_peak(struct arena *a);
  * below its mark of earlier units. */
 static inline bool arena_resets_by_a_store(const struct arena *a)
 {
-    return a->pub.cursor <= a->quick_end;
+    return a->pub.cursor <= a->pub.quick_end;
 }
 
 /* Sets a flag; one of ARENA_SLOW_RESET makes the next reset a slow one. */
@@ -157,7 +157,7 @@ static inline void arena_flag(struct arena *a, enum arena_flag flag)
 {
     a->flags |= (uint32_t)flag;
     if ((flag & ARENA_SLOW_RESET) != 0)
-        a->quick_end = NULL;
+        a->pub.quick_end = NULL;
 }
 
 /* Clears a flag. `quick_end` comes back with the next reset. */

@@ -6,9 +6,13 @@
 #include <stddef.h>
 
 struct bp_arena;
+struct bp_pool;
 void *bp_arena_alloc(struct bp_arena *a, size_t size);
 void *bp_arena_alloc_aligned(struct bp_arena *a, size_t size, size_t align);
 void *bp_arena_alloc_array(struct bp_arena *a, size_t n, size_t size, size_t align);
+int bp_pool_checkout(struct bp_pool *pool, struct bp_arena **out);
+int bp_pool_give_back(struct bp_pool *pool, struct bp_arena *arena);
 
 #define BP_INLINE BP_API
+#define BP_POOL_DEFINE
 #include <bumpool.h>

@@ -64,7 +64,7 @@ static inline bool slot_is_vacant(const struct lane_slot *slot)
 /* The lane of the calling thread, a closed one if it has none (yet). No lock needed. */
 static inline struct lane *lane_here(bp_pool *pool)
 {
-    return (struct lane *)(void *)((char *)pool->lanes + thread_offset);
+    return (struct lane *)(void *)((char *)pool + bp_lane_offset);
 }
 
 /* The lane of the calling thread, handing it a number and its slots first, or NULL. Call without the lock. */

@@ -18,7 +18,8 @@ size_t os_page_size(void);
 /* The size of a transparent huge page when the system uses them for every mapping unasked, else 0. */
 size_t os_thp_page(void);
 
-/* Memory, zero, to read and write; aligned to `align`, any power of two. */
+/* Memory, zero, to read and write; aligned to `align`, any power of two. Named "bumpool" in /proc/PID/maps,
+ * here and in os_reserve, where the kernel can: one system call more for each mapping. */
 int os_map(size_t size, size_t align, void **out);
 
 /* Address space without memory: any access faults. */
@@ -37,6 +38,10 @@ int os_release(void *p, size_t size, bool lazy, bool *zero);
 
 /* Makes committed memory resident and writable without a fault; contents are kept. */
 int os_populate(void *p, size_t size);
+
+/* fork: around it, in the thread that forks. */
+void os_before_fork(void);
+void os_after_fork(void);
 
 /* Gives errno its value from before a call of malloc or aligned_alloc back. A plain assignment will not do:
  * compilers take these for functions that change nothing and drop it as redundant. */

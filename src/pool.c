@@ -22,12 +22,8 @@
  * threads that share arenas meet at the lists instead of interrupting each other. */
 enum { COOLDOWN = 64 };
 
-/* Inlined into the fast path these would make it save and restore six registers. */
+/* Inlined into the way through a lane these would make it save and restore six registers. */
 #define SLOW_PATH __attribute__((noinline, cold))
-#define DEEP_PATH __attribute__((noinline))
-
-/* On a cache line of its own, so that a pair fetches two lines of code and not four. */
-#define FAST_PATH __attribute__((aligned(64)))
 
 /* ---- checkout ---- */
 
@@ -99,7 +95,7 @@ static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
     return rc;
 }
 
-SLOW_PATH static int checkout_slow(bp_pool *arg, bp_arena **out)
+SLOW_PATH static int checkout_elsewhere(bp_pool *arg, bp_arena **out)
 {
     bp_pool *pool = pool_enter(arg, "checkout");
 
@@ -128,7 +124,7 @@ SLOW_PATH static int checkout_revoked(bp_pool *pool, struct lane *lane, struct l
                                       bp_arena **out)
 {
     if (!settle(pool, lane, slot, SLOT_OUT))
-        return checkout_slow(pool, out);
+        return checkout_elsewhere(pool, out);
     count_checkout(lane);
     *out = &a->pub;
     return 0;
@@ -162,7 +158,7 @@ static inline int checkout_next(bp_pool *pool, bp_arena **out, enum lane_way way
     if (BP_LIKELY(pool != NULL && out != NULL && lane_uncover(lane_here(pool), way)))
         if (checkout_front(pool, out, way, &rc))
             return rc;
-    return checkout_slow(pool, out);
+    return checkout_elsewhere(pool, out);
 }
 
 SLOW_PATH static int checkout_other(bp_pool *pool, bp_arena **out)
@@ -174,20 +170,19 @@ SLOW_PATH static int checkout_other(bp_pool *pool, bp_arena **out)
     return checkout_next(pool, out, LANE_SEQ_CST);
 }
 
-DEEP_PATH static int checkout_deep(bp_pool *pool, bp_arena **out)
+int bp_pool_checkout_slow(bp_pool *pool, bp_arena **out)
 {
     if (pool != NULL && pool->way == LANE_SEQ_CST)
         return checkout_other(pool, out);
     return checkout_next(pool, out, LANE_PLAIN);
 }
 
-FAST_PATH int bp_pool_checkout(bp_pool *pool, bp_arena **out)
+/* The header's fast path has stored SLOT_OUT to the front. */
+int bp_pool_checkout_revoked(bp_pool *pool, bp_arena *arena, bp_arena **out)
 {
-    int rc;
+    struct lane *lane = lane_here(pool);
 
-    if (BP_LIKELY(pool != NULL && checkout_front(pool, out, LANE_PLAIN, &rc)))
-        return rc;
-    return checkout_deep(pool, out);
+    return checkout_revoked(pool, lane, lane->front[LANE_PLAIN], arena_of(arena), out);
 }
 
 int bp_pool_checkout_sized(bp_pool *pool, size_t bytes, bp_arena **out)
@@ -324,7 +319,7 @@ static bool take_back(bp_pool *pool, struct lane *mine, struct arena *a)
     return true;
 }
 
-SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
+SLOW_PATH static int give_back_elsewhere(bp_pool *arg, bp_arena *arena)
 {
     bp_pool *pool = pool_enter(arg, "give_back");
     struct bp_waiter *served = NULL;
@@ -339,7 +334,7 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
                              (void *)arena, pool->name);
     mine = lane_mine(pool);
     pthread_mutex_lock(&pool->lock);
-    if ((a->state == STATE_GIVEN_BACK && atomic_load_explicit(&a->home, memory_order_relaxed) == &thread_offset) ||
+    if ((a->state == STATE_GIVEN_BACK && atomic_load_explicit(&a->home, memory_order_relaxed) == &bp_lane_offset) ||
         (pool_is_live(a) && (a->flags & ARENA_IN_CLEANUP) != 0)) {
         pthread_mutex_unlock(&pool->lock);
         return arena_check_not_busy(a, arg, "give_back");
@@ -351,7 +346,7 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
                              pool->name);
     }
     a->state = STATE_GIVEN_BACK; /* until it is somewhere else: the lock is dropped in between */
-    atomic_store_explicit(&a->home, &thread_offset, memory_order_relaxed); /* read under the lock */
+    atomic_store_explicit(&a->home, &bp_lane_offset, memory_order_relaxed); /* read under the lock */
     if (BP_LIKELY(arena_resets_by_a_store(a))) {
         a->pub.cursor = a->first.start;
     } else {
@@ -383,7 +378,7 @@ SLOW_PATH static int give_back_slow(bp_pool *arg, bp_arena *arena)
 
 SLOW_PATH static int give_back_revoked(bp_pool *pool, struct lane *lane, struct lane_slot *slot, struct arena *a)
 {
-    return settle(pool, lane, slot, SLOT_IDLE) ? 0 : give_back_slow(pool, &a->pub);
+    return settle(pool, lane, slot, SLOT_IDLE) ? 0 : give_back_elsewhere(pool, &a->pub);
 }
 
 /* Whether `slot` is a place in the caller's lane from which `a` is out. Then it is no wild pointer: only the
@@ -395,7 +390,7 @@ static inline bool slot_has_out(const struct lane_slot *slot, const struct arena
 
 /* An arena that is homed in the caller's lane and out, and whose reset is more than a store or whose slot is not
  * the front. */
-DEEP_PATH static int give_back_homed(bp_pool *pool, struct lane *lane, struct lane_slot *slot, struct arena *a)
+static inline int give_back_homed(bp_pool *pool, struct lane *lane, struct lane_slot *slot, struct arena *a)
 {
     if (!arena_resets_by_a_store(a)) {
         if ((a->flags & ARENA_IN_CLEANUP) != 0)
@@ -405,7 +400,7 @@ DEEP_PATH static int give_back_homed(bp_pool *pool, struct lane *lane, struct la
             arena_wipe(a);
         /* A cleanup may have used the pool; a new footprint has to be counted. */
         if ((a->flags & ARENA_RESIZED) != 0 || !slot_has_out(slot, a))
-            return give_back_slow(pool, &a->pub);
+            return give_back_elsewhere(pool, &a->pub);
     } else {
         a->pub.cursor = a->first.start;
     }
@@ -414,41 +409,28 @@ DEEP_PATH static int give_back_homed(bp_pool *pool, struct lane *lane, struct la
     return lane_store(lane, slot, SLOT_IDLE, pool->way) ? give_back_revoked(pool, lane, slot, a) : 0;
 }
 
-DEEP_PATH static int give_back_deep(bp_pool *pool, bp_arena *arena)
+int bp_pool_give_back_slow(bp_pool *pool, bp_arena *arena)
 {
-    struct arena *a = pool_find(pool, arena);
+    struct arena *a = pool != NULL ? pool_find(pool, arena) : NULL;
     struct lane_slot *slot;
     struct lane *lane;
 
     if (a == NULL)
-        return give_back_slow(pool, arena);
+        return give_back_elsewhere(pool, arena);
     lane = lane_here(pool);
     slot = atomic_load_explicit(&a->home, memory_order_relaxed); /* pairs with lane_home; else there is no slot */
     if (lane->deep == NULL || (uintptr_t)slot - (uintptr_t)lane->deep->slots >= sizeof lane->deep->slots ||
         !slot_has_out(slot, a))
-        return give_back_slow(pool, arena);
+        return give_back_elsewhere(pool, arena);
     return give_back_homed(pool, lane, slot, a);
 }
 
-/* Only tail calls: whatever else leaves this function would have it save registers first. */
-FAST_PATH int bp_pool_give_back(bp_pool *pool, bp_arena *arena)
+/* The header's fast path has stored SLOT_IDLE to the front. */
+int bp_pool_give_back_revoked(bp_pool *pool, bp_arena *arena)
 {
-    struct arena *a = arena_of(arena);
-    struct lane_slot *slot;
-    struct lane *lane;
+    struct lane *lane = lane_here(pool);
 
-    if (BP_UNLIKELY(pool == NULL))
-        return give_back_slow(pool, arena);
-    lane = lane_here(pool);
-    slot = lane->front[LANE_PLAIN];
-    if (BP_UNLIKELY(!slot_has_out(slot, a)))
-        return give_back_deep(pool, arena);
-    if (BP_UNLIKELY(!arena_resets_by_a_store(a)))
-        return give_back_homed(pool, lane, slot, a);
-    a->pub.cursor = a->first.start;
-    if (BP_UNLIKELY(lane_store(lane, slot, SLOT_IDLE, LANE_PLAIN)))
-        return give_back_revoked(pool, lane, slot, a);
-    return 0;
+    return give_back_revoked(pool, lane, lane->front[LANE_PLAIN], arena_of(arena));
 }
 
 /* ---- scope ---- */

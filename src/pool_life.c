@@ -41,10 +41,12 @@ static void before_fork(void)
         pthread_mutex_lock(&pool->lock);
     thread_before_fork();
     misuse_before_fork();
+    os_before_fork();
 }
 
 static void after_fork(bool child)
 {
+    os_after_fork();
     misuse_after_fork();
     thread_after_fork(child);
     for (bp_pool *pool = known_pools; pool != NULL; pool = pool->next_known) {

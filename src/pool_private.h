@@ -15,7 +15,7 @@ enum arena_state {
     STATE_HOMED,      /* in the care of a lane, whose slot says whether idle or checked out */
     STATE_IDLE,       /* in `warm` */
     STATE_COLD,       /* in `cold` */
-    STATE_GIVEN_BACK, /* on its way in: being reset, by the thread whose thread_offset is its home */
+    STATE_GIVEN_BACK, /* on its way in: being reset, by the thread whose bp_lane_offset is its home */
     STATE_IN_TRANSIT, /* being made or unmade */
     STATE_SERVICED    /* idle, taken out for prewarm, release or tick */
 };
@@ -69,7 +69,12 @@ struct lane {
     uint16_t wanted;             /* what the revoker is to take: LANE_IDLE, LANE_OUT */
     uint16_t cooldown;           /* slow checkouts to pass before the owner homes an arena again */
 };
-static_assert(sizeof(struct lane) == THREAD_STRIDE, "see thread_offset");
+static_assert(sizeof(struct lane) == THREAD_STRIDE, "see bp_lane_offset");
+/* In programs (pool.h) these are struct bp_lane and bp_lane_slot. */
+static_assert(offsetof(struct lane, checkouts) == 2 * sizeof(void *), "ABI: inlined into programs");
+static_assert(offsetof(struct lane, revoked) == 2 * sizeof(void *) + 8, "ABI: inlined into programs");
+static_assert(offsetof(struct lane_slot, state) == sizeof(void *), "ABI: inlined into programs");
+static_assert(SLOT_IDLE == 0 && SLOT_OUT == 1 && LANE_PLAIN == 0, "ABI: inlined into programs");
 
 /* Arenas live in slabs that never move or shrink while the pool lives: number k holds SLAB_FIRST << k of
  * them. So a pointer is checked against the pool before it is followed, and a given-back arena that was
@@ -80,6 +85,8 @@ enum { SLAB_FIRST = 64, SLABS = 32 };
 #define POOL_DEAD ((uintptr_t)0x64656164)
 
 struct bp_pool {
+    struct lane lanes[THREAD_IDS + 1]; /* first, see bp_lane_offset. The last is for threads without a number, and
+                                          always closed */
     /* Read-mostly. */
     _Atomic(uintptr_t) magic; /* relaxed: a use that races with destroy is the program's error, seen or not */
     enum lane_way way;
@@ -133,7 +140,6 @@ struct bp_pool {
     uint64_t reap_ns;        /* when its tick is due */
 
     _Alignas(64) struct arena_totals totals;
-    struct lane lanes[THREAD_IDS + 1]; /* the last is for threads without a number, and always closed */
 };
 
 /* The arena at `p` if that is a place in one of the pool's slabs, whatever its state; NULL else. Does not

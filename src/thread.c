@@ -32,7 +32,7 @@
 #define UNDER_TSAN false
 #endif
 
-_Thread_local size_t thread_offset __attribute__((tls_model("initial-exec"))) = (size_t)THREAD_NONE * THREAD_STRIDE;
+__thread size_t bp_lane_offset __attribute__((tls_model("initial-exec"))) = (size_t)THREAD_NONE * THREAD_STRIDE;
 static _Thread_local bool asked __attribute__((tls_model("initial-exec"))); /* thread_id() has been called */
 static _Thread_local long tid __attribute__((tls_model("initial-exec")));
 bool thread_asymmetric;
@@ -45,10 +45,10 @@ static uint64_t ids_taken[THREAD_IDS / 64]; /* Sync: ids_lock */
 
 static void give_id_back(void *unused)
 {
-    size_t id = thread_offset / THREAD_STRIDE;
+    size_t id = bp_lane_offset / THREAD_STRIDE;
 
     (void)unused;
-    thread_offset = (size_t)THREAD_NONE * THREAD_STRIDE;
+    bp_lane_offset = (size_t)THREAD_NONE * THREAD_STRIDE;
     if (id != THREAD_NONE) {
         pthread_mutex_lock(&ids_lock);
         ids_taken[id / 64] &= ~((uint64_t)1 << id % 64);
@@ -80,7 +80,7 @@ unsigned thread_id(void)
     unsigned id = THREAD_NONE;
 
     if (asked)
-        return (unsigned)(thread_offset / THREAD_STRIDE);
+        return (unsigned)(bp_lane_offset / THREAD_STRIDE);
     asked = true;
     pthread_mutex_lock(&ids_lock);
     for (unsigned i = 0; i < THREAD_IDS / 64 && id == THREAD_NONE; i++)
@@ -90,7 +90,7 @@ unsigned thread_id(void)
         ids_taken[id / 64] |= (uint64_t)1 << id % 64;
     pthread_mutex_unlock(&ids_lock);
 
-    thread_offset = (size_t)id * THREAD_STRIDE;
+    bp_lane_offset = (size_t)id * THREAD_STRIDE;
     /* Without a destructor the number would never come back: go without one. */
     if (id != THREAD_NONE && (!key_made || pthread_setspecific(key, &asked) != 0)) {
         give_id_back(NULL);
@@ -113,7 +113,7 @@ void thread_before_fork(void)
 
 void thread_after_fork(bool child)
 {
-    size_t id = thread_offset / THREAD_STRIDE;
+    size_t id = bp_lane_offset / THREAD_STRIDE;
 
     if (child) {
         memset(ids_taken, 0, sizeof ids_taken);

@@ -16,12 +16,11 @@
  * everything the old one did (through the lock of thread.c). */
 unsigned thread_id(void);
 
-/* The same times THREAD_STRIDE, THREAD_NONE before the first call of thread_id(): with it, finding this
- * thread's place in a table of THREAD_IDS + 1 elements of that size is an addition and needs no check.
- * initial-exec: two instructions to read, at the price of 8 bytes of the static TLS block, also when the
- * library is loaded late. */
+/* The same times THREAD_STRIDE, in bp_lane_offset (pool.h), THREAD_NONE before the first call of thread_id(): with
+ * it, finding this thread's place in a table of THREAD_IDS + 1 elements of that size is an addition and
+ * needs no check. initial-exec: two instructions to read, at the price of 8 bytes of the static TLS block, also
+ * when the library is loaded late. */
 #define THREAD_STRIDE 64
-extern _Thread_local size_t thread_offset __attribute__((tls_model("initial-exec")));
 
 /* The kernel's number of this thread. Cost: a load, after the first call. */
 long thread_tid(void);

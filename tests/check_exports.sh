@@ -35,7 +35,7 @@ declared() {
     cat "$top_srcdir/include/bumpool.h" "$top_srcdir"/include/bumpool/*.h \
         "$top_srcdir/include/bumpool/version.h.in" |
         sed '/^#/d' | tr '\n' ' ' |
-        grep -oE 'BP_API [^();]*\(' | sed -E 's/.*[ *](bp_[a-z0-9_]+) *\($/\1/' | sort -u
+        grep -oE 'BP_API [^();]*\(' | sed -E 's/ __attribute__//; s/.*[ *](bp_[a-z0-9_]+) *\($/\1/' | sort -u
 }
 
 # same WHAT FILE OTHER_WHAT OTHER_FILE

@@ -3,7 +3,7 @@
  * pages for everybody, refusals that are rare in nature. Needs the hidden symbols, and the linker options
  *
  *     -Wl,--wrap=malloc,--wrap=calloc,--wrap=aligned_alloc,--wrap=realloc
- *     -Wl,--wrap=mmap,--wrap=munmap,--wrap=madvise,--wrap=os_thp_page
+ *     -Wl,--wrap=mmap,--wrap=munmap,--wrap=madvise,--wrap=prctl,--wrap=os_thp_page
  */
 #include "support.h"
 
@@ -15,16 +15,19 @@
 
 #include <bumpool/conformance.h>
 #include <linux/seccomp.h>
+#include <stdarg.h>
 #include <sys/syscall.h>
 
 /* The names are the linker's. */
 void *__real_mmap(void *p, size_t size, int prot, int flags, int fd, off_t offset);
 int __real_munmap(void *p, size_t size);
 int __real_madvise(void *p, size_t size, int advice);
+int __real_prctl(int option, ...);
 size_t __real_os_thp_page(void);
 void *__wrap_mmap(void *p, size_t size, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *p, size_t size);
 int __wrap_madvise(void *p, size_t size, int advice);
+int __wrap_prctl(int option, ...);
 size_t __wrap_os_thp_page(void);
 
 /* How the system behaves: set before other threads start, counted by any. */
@@ -34,9 +37,24 @@ static unsigned advice_unknown; /* one bit for each piece of advice that is EINV
 static int populate_error;      /* what MADV_POPULATE_WRITE says, if not 0 */
 static atomic_int munmap_refusals; /* that many calls fail */
 static atomic_size_t mmaps, munmaps, madvises;
+/* Names of areas are not passed on, since the library would remember what this kernel says, but for the test
+ * of the real ones. */
+static bool naming_is_real, naming_is_watched;
+static int naming_error;
+static struct {
+    size_t calls;
+    unsigned long at, size;
+    char text[16];
+} naming; /* of tests with one thread */
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
+#endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#endif
+#ifndef PR_SET_VMA_ANON_NAME
+#define PR_SET_VMA_ANON_NAME 0
 #endif
 #define ADVICE(n) (1u << (n))
 
@@ -78,6 +96,30 @@ int __wrap_madvise(void *p, size_t size, int advice)
     return __real_madvise(p, size, advice);
 }
 
+int __wrap_prctl(int option, ...)
+{
+    unsigned long arg[4];
+    va_list args;
+    size_t i;
+
+    va_start(args, option);
+    for (i = 0; i < 4; i++)
+        arg[i] = va_arg(args, unsigned long);
+    va_end(args);
+    if (option != PR_SET_VMA || naming_is_real)
+        return __real_prctl(option, arg[0], arg[1], arg[2], arg[3]);
+    if (arg[0] == PR_SET_VMA_ANON_NAME && naming_is_watched) {
+        naming.calls++;
+        naming.at = arg[1];
+        naming.size = arg[2];
+        snprintf(naming.text, sizeof naming.text, "%s", (const char *)arg[3]);
+    }
+    if (naming_error == 0)
+        return 0;
+    errno = naming_error;
+    return -1;
+}
+
 size_t __wrap_os_thp_page(void)
 {
     return thp_page;
@@ -89,6 +131,8 @@ static void well_behaved(void)
     thp_page = 0;
     advice_unknown = 0;
     populate_error = 0;
+    naming_error = 0;
+    naming_is_watched = false;
     atomic_store(&munmap_refusals, 0);
     failing_malloc_plan(0, false);
 }
@@ -261,6 +305,115 @@ START_TEST(thp_setting)
     ck_assert_uint_eq(__real_os_thp_page(), always && os_page_size() == 4096 ? 2 * MIB : 0);
 }
 END_TEST
+
+/* ---- names ---- */
+
+START_TEST(every_mapping_is_named)
+{
+    size_t page = os_page_size(), i;
+
+    naming_is_watched = true;
+    for (i = 0; i < 4; i++) {
+        size_t size = (i + 1) * page, before = naming.calls;
+        void *p = NULL;
+
+        errno = E2BIG;
+        naming_error = i == 0 ? ENOMEM : 0; /* a refusal that is not for good */
+        if (i < 2)
+            ck_assert_int_eq(os_map(size, 64 * MIB, &p), 0); /* may take two mappings: one name */
+        else
+            ck_assert_int_eq(os_reserve(size, i == 2 ? 16 : 64 * MIB, &p), 0);
+        ck_assert_int_eq(errno, E2BIG);
+        ck_assert_uint_eq(naming.calls, before + 1);
+        ck_assert_uint_eq(naming.at, (uintptr_t)p);
+        ck_assert_uint_eq(naming.size, size);
+        ck_assert_str_eq(naming.text, "bumpool");
+        os_unmap(p, size);
+    }
+    well_behaved();
+}
+END_TEST
+
+/* The name of the area that `p` lies in; "" for none. */
+static void area_name(const void *p, char *name, size_t size)
+{
+    FILE *f = fopen("/proc/self/maps", "r");
+    char line[512];
+
+    ck_assert_ptr_nonnull(f);
+    *name = '\0';
+    while (fgets(line, sizeof line, f) != NULL) {
+        unsigned long from, to;
+        int end = 0;
+
+        if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %n", &from, &to, &end) == 2 && end != 0 &&
+            (uintptr_t)p >= from && (uintptr_t)p < to) {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(name, size, "%s", line + end);
+        }
+    }
+    fclose(f);
+}
+
+START_TEST(names_show_in_proc)
+{
+    size_t size = 16 * os_page_size();
+    void *probe = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *p, *q;
+    char name[64];
+    int rc;
+
+    ck_assert_ptr_ne(probe, MAP_FAILED);
+    rc = __real_prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, (unsigned long)probe, (unsigned long)size, "probe");
+    area_name(probe, name, sizeof name);
+    munmap(probe, size);
+    if (rc != 0) {
+        fprintf(stderr, "SKIP: names_show_in_proc: the kernel does not name areas (%s)\n", strerror(errno));
+        return;
+    }
+    ck_assert_str_eq(name, "[anon:probe]"); /* the looking works */
+    naming_is_real = true;
+    ck_assert_int_eq(os_map(size, 16, &p), 0);
+    ck_assert_int_eq(os_reserve(size, 16, &q), 0);
+    ck_assert_int_eq(os_commit(q, size / 2), 0);
+    naming_is_real = false;
+    area_name((char *)p + size - 1, name, sizeof name);
+    ck_assert_str_eq(name, "[anon:bumpool]");
+    area_name(q, name, sizeof name);
+    ck_assert_str_eq(name, "[anon:bumpool]");
+    area_name((char *)q + size - 1, name, sizeof name);
+    ck_assert_str_eq(name, "[anon:bumpool]");
+    os_unmap(p, size);
+    os_unmap(q, size);
+}
+END_TEST
+
+/* After the other tests of names: without fork the library remembers for good. */
+START_TEST(refused_names_are_not_tried_again)
+{
+    static const int errors[] = { EINVAL, EPERM };
+    size_t size = os_page_size(), before = naming.calls, i;
+    void *p;
+
+    if (_i != 0 && !may_fork())
+        return;
+    naming_is_watched = true;
+    naming_error = errors[_i];
+    for (i = 0; i < 3; i++) {
+        errno = E2BIG;
+        ck_assert_int_eq(os_map(size, 16, &p), 0);
+        ck_assert_int_eq(errno, E2BIG);
+        memset(p, 1, size);
+        os_unmap(p, size);
+        ck_assert_int_eq(os_reserve(size, 16, &p), 0);
+        os_unmap(p, size);
+        naming_error = 0;
+    }
+    ck_assert_uint_eq(naming.calls - before, 1);
+    well_behaved();
+}
+END_TEST
+
+/* ---- refusals of the system ---- */
 
 START_TEST(refused_unmapping_is_kept)
 {
@@ -657,6 +810,9 @@ static Suite *os_suite(void)
     tcase_add_loop_test(tc, alignment, 0, 19);
     tcase_add_test(tc, alignment_that_overflows);
     tcase_add_test(tc, thp_setting);
+    tcase_add_test(tc, every_mapping_is_named);
+    tcase_add_test(tc, names_show_in_proc);
+    tcase_add_loop_test(tc, refused_names_are_not_tried_again, 0, 2);
     tcase_add_test(tc, refused_unmapping_is_kept);
     tcase_add_test(tc, kept_and_refused_again);
     tcase_add_test(tc, kept_and_locked);

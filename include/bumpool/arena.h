@@ -16,12 +16,15 @@
 
 BP_BEGIN_DECLS
 
-/* What the inline path needs, and no more: the rest of an arena is the library's. Read-only outside.
- * Both are multiples of BP_ALIGNMENT and cursor <= limit; what lies between is the library's. The offsets
- * are part of the ABI. */
+/* What the inline paths need, and no more: the rest of an arena is the library's. Read-only outside.
+ * cursor and limit are multiples of BP_ALIGNMENT and cursor <= limit; what lies between is the library's. The
+ * offsets are part of the ABI. */
 struct bp_arena {
-    char *cursor; /* the next block starts here */
-    char *limit;  /* the first byte that needs the slow path */
+    char *cursor;    /* the next block starts here */
+    char *limit;     /* the first byte that needs the slow path */
+    /* For bp_pool_give_back: with the cursor at most at quick_end, to set it to start is all of a reset. */
+    char *quick_end; /* NULL: a reset is more than that */
+    char *start;     /* of the first extent's blocks; constant */
 };
 
 /* What to do when an extent is used up. */
