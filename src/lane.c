@@ -45,23 +45,6 @@ struct lane *lane_mine(bp_pool *pool)
     return lane;
 }
 
-bool lane_uncover(struct lane *lane, enum lane_way way)
-{
-    if (lane->covered == 0)
-        return false;
-    lane->front[way] = &lane->deep->slots[lane->deep->stack[--lane->covered]];
-    return true;
-}
-
-void lane_cover(struct lane *lane, struct lane_slot *slot, enum lane_way way)
-{
-    struct lane_slot *front = lane->front[way];
-
-    if (slot_own_state(front) == SLOT_IDLE)
-        lane->deep->stack[lane->covered++] = front->index;
-    lane->front[way] = slot;
-}
-
 /* Takes the arena out of `slot`, whose state is or was `state`. */
 static void vacate(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uint32_t state)
 {

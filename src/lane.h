@@ -71,10 +71,23 @@ static inline struct lane *lane_here(bp_pool *pool)
 struct lane *lane_mine(bp_pool *pool);
 
 /* For the owner, without the lock: makes the newest idle slot under the front the front. False: none. */
-bool lane_uncover(struct lane *lane, enum lane_way way);
+static inline bool lane_uncover(struct lane *lane, enum lane_way way)
+{
+    if (lane->covered == 0)
+        return false;
+    lane->front[way] = &lane->deep->slots[lane->deep->stack[--lane->covered]];
+    return true;
+}
 
-/* For the owner, without the lock: makes `slot`, which is about to become idle, the front. */
-void lane_cover(struct lane *lane, struct lane_slot *slot, enum lane_way way);
+/* For the owner, without the lock: makes `slot`, which is about to be used, the front. */
+static inline void lane_cover(struct lane *lane, struct lane_slot *slot, enum lane_way way)
+{
+    struct lane_slot *front = lane->front[way];
+
+    if (slot_own_state(front) == SLOT_IDLE)
+        lane->deep->stack[lane->covered++] = front->index;
+    lane->front[way] = slot;
+}
 
 /* The front slot of every lane that has none. Never written. */
 extern struct lane_slot lane_closed_slot;

@@ -15,7 +15,7 @@
 /* CLOCK_MONOTONIC in ns. Cost: some 20 ns, no system call where the vDSO has it. */
 uint64_t os_now(void);
 
-/* Processors that this process may run on, as of the first call. */
+/* Processors on which this process's threads can run at the same time, as of the first call. */
 unsigned os_processors(void);
 
 /* What a loop that waits for another processor does in between. */

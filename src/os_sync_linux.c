@@ -39,10 +39,19 @@ unsigned os_processors(void)
 
     if (n == 0) {
         int saved = errno;
-        cpu_set_t set;
+        cpu_set_t own, first;
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
 
-        /* A machine with more processors than the set holds has enough of them. */
-        n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 2;
+        /* Threads that are pinned to one processor each are no reason to think that there is but one; a process that was
+         * started on one processor is. */
+        CPU_ZERO(&own);
+        CPU_ZERO(&first);
+        if (sched_getaffinity(0, sizeof own, &own) == 0 && sched_getaffinity(getpid(), sizeof first, &first) == 0) {
+            CPU_OR(&own, &own, &first);
+            if (CPU_COUNT(&own) == 1)
+                online = 1;
+        }
+        n = online > 0 ? (unsigned)online : 1;
         errno = saved;
         atomic_store_explicit(&known, n, memory_order_relaxed);
     }

@@ -224,13 +224,21 @@ int bp_pool_checkout_at(bp_pool *pool, const char *site, bp_arena **out)
 
 int pool_checkout_or_queue(bp_pool *pool, struct bp_waiter *waiter, bp_arena **out)
 {
-    int rc;
+    struct lane *lane = lane_here(pool);
+    struct lane_slot *slot = lane->front[pool->way];
+    struct arena *a;
 
-    if (checkout_front(pool, out, pool->way, &rc))
-        return rc;
-    if (lane_uncover(lane_here(pool), pool->way) && checkout_front(pool, out, pool->way, &rc))
-        return rc;
-    return checkout_locked(pool, waiter, out);
+    if (slot_own_state(slot) != SLOT_IDLE) {
+        if (!lane_uncover(lane, pool->way))
+            return checkout_locked(pool, waiter, out);
+        slot = lane->front[pool->way];
+    }
+    a = slot_arena(slot);
+    if (lane_store(lane, slot, SLOT_OUT, pool->way) && !settle(pool, lane, slot, SLOT_OUT))
+        return checkout_locked(pool, waiter, out);
+    count_checkout(lane);
+    *out = &a->pub;
+    return 0;
 }
 
 /* ---- give_back ---- */
@@ -325,10 +333,11 @@ SLOW_PATH static int give_back_elsewhere(bp_pool *arg, bp_arena *arena)
     struct bp_waiter *served = NULL;
     struct arena *a, *dispose = NULL;
     struct lane *mine;
+    unsigned slab = 0;
 
     if (pool == NULL || arena == NULL)
         return EINVAL;
-    a = pool_find(pool, arena);
+    a = pool_find(pool, arena, &slab);
     if (a == NULL)
         return misuse_report(BP_MISUSE_FOREIGN_ARENA, arg, arena, "give_back: %p is no arena of pool \"%s\"",
                              (void *)arena, pool->name);
@@ -411,18 +420,16 @@ static inline int give_back_homed(bp_pool *pool, struct lane *lane, struct lane_
 
 int bp_pool_give_back_slow(bp_pool *pool, bp_arena *arena)
 {
-    struct arena *a = pool != NULL ? pool_find(pool, arena) : NULL;
+    struct lane_deep *deep = pool != NULL ? lane_here(pool)->deep : NULL;
+    struct arena *a = deep != NULL ? pool_find(pool, arena, &deep->slab) : NULL;
     struct lane_slot *slot;
-    struct lane *lane;
 
-    if (a == NULL)
+    if (BP_UNLIKELY(a == NULL))
         return give_back_elsewhere(pool, arena);
-    lane = lane_here(pool);
     slot = atomic_load_explicit(&a->home, memory_order_relaxed); /* pairs with lane_home; else there is no slot */
-    if (lane->deep == NULL || (uintptr_t)slot - (uintptr_t)lane->deep->slots >= sizeof lane->deep->slots ||
-        !slot_has_out(slot, a))
+    if ((uintptr_t)slot - (uintptr_t)deep->slots >= sizeof deep->slots || !slot_has_out(slot, a))
         return give_back_elsewhere(pool, arena);
-    return give_back_homed(pool, lane, slot, a);
+    return give_back_homed(pool, lane_here(pool), slot, a);
 }
 
 /* The header's fast path has stored SLOT_IDLE to the front. */

@@ -162,6 +162,7 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
     for (unsigned i = 0; i <= THREAD_IDS; i++)
         lane_close(&pool->lanes[i]);
     thread_barrier_init();
+    (void)os_processors(); /* before threads are pinned */
     pthread_once(&fork_once, fork_init);
     pool->way = thread_asymmetric ? LANE_PLAIN : LANE_SEQ_CST;
     atomic_store_explicit(&pool->magic, POOL_ALIVE, memory_order_relaxed); /* pairs with pool_enter */

@@ -51,6 +51,7 @@ struct lane_slot {
 struct lane_deep {
     struct lane_slot slots[LANE_SLOTS];
     uint8_t stack[LANE_SLOTS]; /* the owner's: idle slots under the front, newest last */
+    unsigned slab;             /* the owner's: see pool_find */
     long thread;               /* the owner's kernel number. Sync: the pool's lock */
 };
 
@@ -142,19 +143,30 @@ struct bp_pool {
     _Alignas(64) struct arena_totals totals;
 };
 
+/* The place in slab number k that lies at `p`, or NULL. */
+static inline struct arena *slab_find(const bp_pool *pool, unsigned k, const bp_arena *p)
+{
+    uintptr_t offset = (uintptr_t)p - (uintptr_t)pool->slabs[k];
+
+    if (offset >= (sizeof(struct arena) * SLAB_FIRST) << k || offset % sizeof(struct arena) != 0)
+        return NULL;
+    return (struct arena *)((char *)pool->slabs[k] + offset);
+}
+
 /* The arena at `p` if that is a place in one of the pool's slabs, whatever its state; NULL else. Does not
- * follow `p`. Newest slab first: it is as large as all the others together. */
-static inline struct arena *pool_find(bp_pool *pool, const bp_arena *p)
+ * follow `p`. *slab is where to look first, and where it was found: one that is given back most often lies where
+ * the one before did. */
+static inline struct arena *pool_find(bp_pool *pool, const bp_arena *p, unsigned *slab)
 {
     unsigned k = atomic_load_explicit(&pool->slab_count, memory_order_acquire);
+    struct arena *a = *slab < k ? slab_find(pool, *slab, p) : NULL;
 
-    while (k-- != 0) {
-        uintptr_t offset = (uintptr_t)p - (uintptr_t)pool->slabs[k];
-
-        if (offset < (sizeof(struct arena) * SLAB_FIRST) << k)
-            return offset % sizeof(struct arena) == 0 ? (struct arena *)((char *)pool->slabs[k] + offset) : NULL;
+    while (a == NULL && k-- != 0) {
+        a = slab_find(pool, k, p);
+        if (a != NULL)
+            *slab = k;
     }
-    return NULL;
+    return a;
 }
 
 /* The pool behind the argument of a public call: the pool of NULL callers for NULL; NULL, reported, for a
