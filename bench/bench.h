@@ -77,5 +77,6 @@ void progress_clear(void);
 int commits_main(int argc, char **argv);
 void commits_help(FILE *out);
 int choices_main(int argc, char **argv);
+int pool_main(int argc, char **argv);
 
 #endif

@@ -16,6 +16,7 @@ struct subcommand {
 static const struct subcommand SUBCOMMANDS[] = {
     {"commits", PROGRAM " commits", "per-commit work of a VCS tool over a git history, and its replay",
      commits_main},
+    {"pool", PROGRAM " pool", "taking things from a pool and putting them back", pool_main},
     {"choices", PROGRAM " choices", "the measurements behind doc/design.md", choices_main},
 };
 #define SUBCOMMAND_COUNT (sizeof(SUBCOMMANDS) / sizeof(SUBCOMMANDS[0]))

@@ -85,7 +85,7 @@ struct arena {
     bp_backing *backing;
     struct arena_totals *totals; /* NULL: not of a pool */
     struct arena *next, *prev;   /* the pool's lists. Sync, here and below: the pool's lock */
-    uint64_t idle_since;         /* ns, by the clock of bp_pool_tick */
+    uint64_t idle_since;         /* the number of the look of bp_pool_tick that came next, see pool_tick.c */
     long holder;                 /* the thread that checked it out, while LIVE */
 };
 

@@ -29,7 +29,7 @@ struct lane *lane_mine(bp_pool *pool)
     lane = &pool->lanes[id];
     if (BP_LIKELY(lane->deep != NULL))
         return lane;
-    deep = aligned_alloc(64, sizeof *deep);
+    deep = id < FIRST_DEEPS ? &pool->first_deeps[FIRST_DEEPS - 1 - id] : aligned_alloc(64, sizeof *deep);
     if (deep == NULL) {
         os_restore_errno(saved);
         return NULL;
@@ -201,7 +201,8 @@ void lanes_collect(bp_pool *pool, const struct lane *mine)
         lane_close(lane);
         atomic_store_explicit(&lane->revoked, 0, memory_order_relaxed); /* alone */
         if (mine == NULL) {
-            free(lane->deep);
+            if (lane - pool->lanes >= FIRST_DEEPS)
+                free(lane->deep);
             lane->deep = NULL;
         }
     }

@@ -33,6 +33,7 @@ static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool cou
 {
     pool->slow_checkouts++;
     a->state = STATE_LIVE;
+    a->idle_since = pool->looks; /* needed, even if nothing is allocated from it */
     a->holder = thread_tid();
     if (mine != NULL && pool_lanes_open(pool)) {
         if (mine->cooldown != 0) {
@@ -366,7 +367,7 @@ SLOW_PATH static int give_back_elsewhere(bp_pool *arg, bp_arena *arena)
         pthread_mutex_lock(&pool->lock);
     }
 
-    a->idle_since = pool->tick_ns;
+    a->idle_since = pool->looks;
     if (pool->first_waiter != NULL) {
         served = waiter_serve(pool, a);
     } else if (keep(pool, mine, a, &dispose)) {

@@ -85,7 +85,12 @@ struct arena *pool_take_idle(bp_pool *pool)
 {
     struct arena *a = list_pop(&pool->warm);
 
-    return a != NULL ? a : list_pop(&pool->cold);
+    if (a == NULL) {
+        a = list_pop(&pool->cold);
+        if (a != NULL)
+            pool_is_busy(pool);
+    }
+    return a;
 }
 
 /* Pages that are missing cost more than pages too many. */
@@ -161,6 +166,16 @@ static int add_slab(bp_pool *pool)
     return 0;
 }
 
+void pool_first_slab(bp_pool *pool)
+{
+    for (size_t i = 0; i < SLAB_FIRST; i++) {
+        pool->first_slab[i].next = pool->vacant;
+        pool->vacant = &pool->first_slab[i];
+    }
+    pool->slabs[0] = pool->first_slab;
+    atomic_store_explicit(&pool->slab_count, 1, memory_order_release); /* pairs with pool_find */
+}
+
 static void make_vacant(bp_pool *pool, struct arena *a)
 {
     a->state = STATE_VACANT;
@@ -202,11 +217,8 @@ int pool_mint(bp_pool *pool, struct arena **out)
         arena_flag(a, ARENA_WIPE);
     pool->in_transit--;
     a->state = STATE_LIVE;
-    if (pool->asleep) {
-        pool->asleep = false;
-        pool->wake_tick = true;
-    }
-    a->idle_since = pool->tick_ns;
+    pool_is_busy(pool);
+    a->idle_since = pool->looks;
     pool->mints++;
     if (pool->total - pool->in_transit > pool->peak)
         pool->peak = pool->total - pool->in_transit;

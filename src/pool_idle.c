@@ -91,7 +91,7 @@ size_t pool_release_some(bp_pool *pool, size_t most, uint64_t until, size_t *byt
     for (size_t i = 0; i < n; i++) { /* oldest first onto the head keeps the order */
         service_end(pool, batch[i]);
         if (!done[i])
-            batch[i]->idle_since = pool->tick_ns; /* tried again when that is long ago */
+            batch[i]->idle_since = pool->looks; /* tried again when that is long ago */
         list_push(done[i] ? &pool->cold : &pool->warm, batch[i]);
     }
     pool->releases += count;

@@ -53,6 +53,11 @@ static void after_fork(bool child)
         if (child) {
             waiters_after_fork(pool);
             lanes_collect(pool, lane_here(pool));
+            /* The descriptors are the parent's as well: not to be set or cleared from here. */
+            os_close(pool->event_fd);
+            os_close(pool->tick_fd);
+            pool->event_fd = pool->tick_fd = -1;
+            pool->armed = false;
             if (pool->reaped)
                 pool->asleep = true;
         }
@@ -159,6 +164,7 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
     pool->cold.state = STATE_COLD;
     strncpy(pool->name, c->name != NULL ? c->name : "pool", sizeof pool->name - 1);
     init_lock(&pool->lock);
+    pool_first_slab(pool);
     for (unsigned i = 0; i <= THREAD_IDS; i++)
         lane_close(&pool->lanes[i]);
     thread_barrier_init();
@@ -272,7 +278,7 @@ int bp_pool_destroy(bp_pool *arg)
     /* First, for fork goes through the known pools and takes their locks. */
     make_unknown(pool);
     pthread_mutex_destroy(&pool->lock);
-    for (unsigned k = 0; k < SLABS; k++)
+    for (unsigned k = 1; k < SLABS; k++)
         free(pool->slabs[k]);
     atomic_store_explicit(&pool->slab_count, 0, memory_order_relaxed); /* nobody else is left */
     os_close(pool->event_fd);

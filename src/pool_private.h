@@ -49,7 +49,7 @@ struct lane_slot {
 };
 
 struct lane_deep {
-    struct lane_slot slots[LANE_SLOTS];
+    _Alignas(64) struct lane_slot slots[LANE_SLOTS];
     uint8_t stack[LANE_SLOTS]; /* the owner's: idle slots under the front, newest last */
     unsigned slab;             /* the owner's: see pool_find */
     long thread;               /* the owner's kernel number. Sync: the pool's lock */
@@ -57,7 +57,7 @@ struct lane_deep {
 
 /* One thread's places in a pool: see lane.h. */
 struct lane {
-    _Alignas(THREAD_STRIDE) struct lane_slot *front[2]; /* by lane_way: the slot used last, or lane_closed_slot. This and
+    _Alignas(64) struct lane_slot *front[2]; /* by lane_way: the slot used last, or lane_closed_slot. This and
                                  `covered`: the owner's */
     _Atomic(uint64_t) checkouts; /* without the lock. Sync: written by the owner; relaxed; pairs with stats */
     _Atomic(uint32_t) revoked;   /* somebody is taking, or took, arenas away. Sync: written under the pool's lock;
@@ -70,7 +70,7 @@ struct lane {
     uint16_t wanted;             /* what the revoker is to take: LANE_IDLE, LANE_OUT */
     uint16_t cooldown;           /* slow checkouts to pass before the owner homes an arena again */
 };
-static_assert(sizeof(struct lane) == THREAD_STRIDE, "see bp_lane_offset");
+static_assert(sizeof(struct lane) == 64, "a cache line");
 /* In programs (pool.h) these are struct bp_lane and bp_lane_slot. */
 static_assert(offsetof(struct lane, checkouts) == 2 * sizeof(void *), "ABI: inlined into programs");
 static_assert(offsetof(struct lane, revoked) == 2 * sizeof(void *) + 8, "ABI: inlined into programs");
@@ -80,14 +80,12 @@ static_assert(SLOT_IDLE == 0 && SLOT_OUT == 1 && LANE_PLAIN == 0, "ABI: inlined 
 /* Arenas live in slabs that never move or shrink while the pool lives: number k holds SLAB_FIRST << k of
  * them. So a pointer is checked against the pool before it is followed, and a given-back arena that was
  * disposed of can still be told. */
-enum { SLAB_FIRST = 64, SLABS = 32 };
+enum { SLAB_FIRST = 8, SLABS = 32, FIRST_DEEPS = 2 };
 
 #define POOL_ALIVE ((uintptr_t)0x62756d70)
 #define POOL_DEAD ((uintptr_t)0x64656164)
 
 struct bp_pool {
-    struct lane lanes[THREAD_IDS + 1]; /* first, see bp_lane_offset. The last is for threads without a number, and
-                                          always closed */
     /* Read-mostly. */
     _Atomic(uintptr_t) magic; /* relaxed: a use that races with destroy is the program's error, seen or not */
     enum lane_way way;
@@ -129,10 +127,13 @@ struct bp_pool {
     /* pool_tick.c */
     uint64_t tick_ns;        /* the latest time that bp_pool_tick was told */
     uint64_t next_tick_ns;
-    unsigned quiet_ticks;    /* how many in a row had nothing to do */
+    unsigned quiet_ticks;    /* how many in a row had nothing to do, up to QUIET_MAX */
     uint32_t demand[48];     /* recent high-water marks by log2, see pool_tick.c */
     int tick_fd;             /* -1: none */
-    uint64_t first_tick_ns;  /* arenas idle since before count from here */
+    uint64_t timer_ns;       /* what that is to be set to */
+    uint64_t looks;          /* at the idle arenas, by ticks; */
+    uint64_t look_ns[40];    /* when the latest ones were */
+    bool cutting;            /* the last tick found more to cut back than it may */
     bool asleep;             /* no tick is due until the next mint, */
     bool wake_tick;          /* which sets this: pool_leave is to call pool_wake_tick */
 
@@ -141,6 +142,13 @@ struct bp_pool {
     uint64_t reap_ns;        /* when its tick is due */
 
     _Alignas(64) struct arena_totals totals;
+
+    /* What a pair in the first threads touches, close together: a thread that uses many pools needs one page
+     * of each and not three. */
+    struct arena first_slab[SLAB_FIRST];      /* slabs[0]; the last place is used first */
+    struct lane_deep first_deeps[FIRST_DEEPS]; /* of the lanes of the first threads, last first */
+    struct lane lanes[THREAD_IDS + 1];        /* see bp_lane_offset. The last is for threads without a number, and
+                                                 always closed */
 };
 
 /* The place in slab number k that lies at `p`, or NULL. */
@@ -201,6 +209,9 @@ struct arena *pool_take_better(bp_pool *pool, size_t bytes, const struct arena *
 /* Whether `a`, a place in one of the pool's slabs, is checked out. */
 bool pool_is_live(const struct arena *a);
 
+/* For a new pool, without the lock: the slab that is part of it. */
+void pool_first_slab(bp_pool *pool);
+
 /* Makes an empty arena, LIVE and not counted; drops the lock meanwhile. EAGAIN at max_arenas, ENOMEM, or the
  * backing's error. */
 int pool_mint(bp_pool *pool, struct arena **out);
@@ -245,11 +256,22 @@ int pool_checkout_or_queue(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
 /* Puts `waiter` into the queue. Drops the lock, once it is there, to take what lanes hold; do not touch it then. */
 void waiter_queue(bp_pool *pool, struct bp_waiter *waiter);
 
-/* Has the tick called that nobody was to call any more. No lock. */
+/* An arena was made, or one taken that had been released: the tick, should it be put off, is due again soon. For
+ * whoever then goes by pool_leave. */
+static inline void pool_is_busy(bp_pool *pool)
+{
+    if (BP_UNLIKELY(pool->asleep || pool->quiet_ticks != 0)) {
+        pool->asleep = false;
+        pool->quiet_ticks = 0;
+        pool->wake_tick = true;
+    }
+}
+
+/* Has the tick called that was put off. No lock. */
 void pool_wake_tick(bp_pool *pool);
 
-/* Releases up to RELEASE_BATCH of the oldest warm arenas that have been idle since `until` or longer; drops the lock
- * meanwhile. Returns how many it took, adds up the bytes. */
+/* Releases up to RELEASE_BATCH of the oldest warm arenas that have been idle since `until` (a look, see pool_tick.c)
+ * or longer; drops the lock meanwhile. Returns how many it took, adds up the bytes. */
 enum { RELEASE_BATCH = 16 };
 size_t pool_release_some(bp_pool *pool, size_t most, uint64_t until, size_t *bytes);
 
@@ -260,7 +282,7 @@ size_t pool_describe_live(bp_pool *pool, char *text, size_t size);
 int reaper_add(bp_pool *pool);
 void reaper_remove(bp_pool *pool); /* waits until the thread has done with it; the thread stays, for reaper_add */
 void reaper_retire(void);          /* ends the thread if it has no pool */
-void reaper_wake(bp_pool *pool);     /* its tick is due at once */
+void reaper_wake(bp_pool *pool, uint64_t due_ns); /* its tick is due then, or earlier */
 void reaper_before_fork(void);
 void reaper_after_fork(bool child);
 

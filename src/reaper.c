@@ -50,7 +50,7 @@ static void serve(bp_pool *pool, uint64_t now)
     pthread_mutex_unlock(&reaper_lock);
     (void)bp_pool_tick(pool, now, &next);
     pthread_mutex_lock(&reaper_lock);
-    if (pool->reap_ns == UINT64_MAX)
+    if (next < pool->reap_ns)
         pool->reap_ns = next;
     at_work = NULL;
     pthread_cond_broadcast(&done);
@@ -80,9 +80,11 @@ static void rest(uint64_t wait_ns)
         return;
     if (fds[0].revents != 0)
         os_event_clear(wake_fd);
-    if ((fds[1].revents & POLLERR) != 0) { /* the trigger is gone */
+    if ((fds[1].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0) { /* the trigger is gone */
+        pthread_mutex_lock(&reaper_lock); /* or the child of a fork may close what has this number by then */
         os_close(pressure_fd);
         pressure_fd = -1;
+        pthread_mutex_unlock(&reaper_lock);
     } else if (fds[1].revents != 0) {
         serve_pressure();
     }
@@ -186,12 +188,13 @@ void reaper_retire(void)
     pthread_mutex_unlock(&life_lock);
 }
 
-void reaper_wake(bp_pool *pool)
+void reaper_wake(bp_pool *pool, uint64_t due_ns)
 {
     pthread_mutex_lock(&life_lock);
     if (start() == 0) { /* in the child of a fork it has to be */
         pthread_mutex_lock(&reaper_lock);
-        pool->reap_ns = 0;
+        if (due_ns < pool->reap_ns)
+            pool->reap_ns = due_ns;
         pthread_mutex_unlock(&reaper_lock);
         os_event_set(wake_fd);
     }

@@ -10,9 +10,7 @@
  * that interrupts the processors running this process, the frequent side pays nothing.
  */
 #define _GNU_SOURCE
-#include "thread.h"
-
-#include <bumpool.h>
+#include "pool_private.h"
 
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -32,7 +30,10 @@
 #define UNDER_TSAN false
 #endif
 
-__thread size_t bp_lane_offset __attribute__((tls_model("initial-exec"))) = (size_t)THREAD_NONE * THREAD_STRIDE;
+#define OFFSET_OF(id) (offsetof(struct bp_pool, lanes) + (size_t)(id) * sizeof(struct lane))
+#define ID_AT(offset) (((offset) - offsetof(struct bp_pool, lanes)) / sizeof(struct lane))
+
+__thread size_t bp_lane_offset __attribute__((tls_model("initial-exec"))) = OFFSET_OF(THREAD_NONE);
 static _Thread_local bool asked __attribute__((tls_model("initial-exec"))); /* thread_id() has been called */
 static _Thread_local long tid __attribute__((tls_model("initial-exec")));
 bool thread_asymmetric;
@@ -45,10 +46,10 @@ static uint64_t ids_taken[THREAD_IDS / 64]; /* Sync: ids_lock */
 
 static void give_id_back(void *unused)
 {
-    size_t id = bp_lane_offset / THREAD_STRIDE;
+    size_t id = ID_AT(bp_lane_offset);
 
     (void)unused;
-    bp_lane_offset = (size_t)THREAD_NONE * THREAD_STRIDE;
+    bp_lane_offset = OFFSET_OF(THREAD_NONE);
     if (id != THREAD_NONE) {
         pthread_mutex_lock(&ids_lock);
         ids_taken[id / 64] &= ~((uint64_t)1 << id % 64);
@@ -80,7 +81,7 @@ unsigned thread_id(void)
     unsigned id = THREAD_NONE;
 
     if (asked)
-        return (unsigned)(bp_lane_offset / THREAD_STRIDE);
+        return (unsigned)(ID_AT(bp_lane_offset));
     asked = true;
     pthread_mutex_lock(&ids_lock);
     for (unsigned i = 0; i < THREAD_IDS / 64 && id == THREAD_NONE; i++)
@@ -90,7 +91,7 @@ unsigned thread_id(void)
         ids_taken[id / 64] |= (uint64_t)1 << id % 64;
     pthread_mutex_unlock(&ids_lock);
 
-    bp_lane_offset = (size_t)id * THREAD_STRIDE;
+    bp_lane_offset = OFFSET_OF(id);
     /* Without a destructor the number would never come back: go without one. */
     if (id != THREAD_NONE && (!key_made || pthread_setspecific(key, &asked) != 0)) {
         give_id_back(NULL);
@@ -113,7 +114,7 @@ void thread_before_fork(void)
 
 void thread_after_fork(bool child)
 {
-    size_t id = bp_lane_offset / THREAD_STRIDE;
+    size_t id = ID_AT(bp_lane_offset);
 
     if (child) {
         memset(ids_taken, 0, sizeof ids_taken);

@@ -16,11 +16,9 @@
  * everything the old one did (through the lock of thread.c). */
 unsigned thread_id(void);
 
-/* The same times THREAD_STRIDE, in bp_lane_offset (pool.h), THREAD_NONE before the first call of thread_id(): with
- * it, finding this thread's place in a table of THREAD_IDS + 1 elements of that size is an addition and
- * needs no check. initial-exec: two instructions to read, at the price of 8 bytes of the static TLS block, also
- * when the library is loaded late. */
-#define THREAD_STRIDE 64
+/* Where the lane with this number lies in a pool is in bp_lane_offset (pool.h), that of THREAD_NONE before the first
+ * call of thread_id(): to find it is an addition and needs no check. initial-exec: two instructions to read, at the
+ * price of 8 bytes of the static TLS block, also when the library is loaded late. */
 
 /* The kernel's number of this thread. Cost: a load, after the first call. */
 long thread_tid(void);

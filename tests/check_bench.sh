@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# bumpool-bench commits: small repositories and traces of every kind, good and bad. The program is taken from
-# $BUMPOOL_BENCH. What this build or machine lacks (git, libgit2, ptrace, a full device) is skipped, and said.
+# bumpool-bench commits: small repositories and traces of every kind, good and bad. bumpool-bench pool: a
+# short run of all cases. The program is taken from $BUMPOOL_BENCH. What this build or machine lacks (git,
+# libgit2, ptrace, a full device) is skipped, and said.
 
 bench=${BUMPOOL_BENCH:-./bumpool-bench}
 case $bench in
@@ -33,14 +34,15 @@ skip()
     echo "SKIPPED: $*"
 }
 
-# expect STATUS NAME ARGUMENT...: runs `bumpool-bench commits ARGUMENT...` into the files out and err. No
+# expect STATUS NAME ARGUMENT...: runs `bumpool-bench $subcommand ARGUMENT...` into the files out and err. No
 # failure may pass in silence or end by a signal (a status above 128).
+subcommand=commits
 expect()
 {
     wanted=$1
     name=$2
     shift 2
-    "$bench" commits "$@" >out 2>err
+    "$bench" "$subcommand" "$@" >out 2>err
     got=$?
     if [ "$got" -ne "$wanted" ]; then
         fail "$name: exit status $got, not $wanted"
@@ -259,6 +261,101 @@ if [ -c /dev/full ]; then
 else
     skip 'no /dev/full'
 fi
+
+# ---- pool ----
+
+# check_pool_csv FILE: figures in order, and a row for each of the lines "CASE,CONTESTANT" on standard input.
+check_pool_csv()
+{
+    awk -F, '
+        function bad(why) { print "line " NR ": " why ": " $0; wrong = 1 }
+        NR == FNR { wanted[$1 "," $2] = 1; next }
+        FNR == 1 { if ($0 != "workload,case,contestant,metric,median,min,max") bad("header"); next }
+        NF != 7 || $1 != "pool" { bad("fields") }
+        seen[$2, $3, $4]++ { bad("twice") }
+        $5 !~ /^[0-9]+\.[0-9]+$/ && $4 !~ /^ms_/ { bad("no number") }
+        $6 + 0 > $5 + 0 || $5 + 0 > $7 + 0 { bad("figures") }
+        $4 ~ /ns_per_pair$|^handoff_us$/ && $5 + 0 <= 0 { bad("no time") }
+        ($4 == "ratio_to_mutex" && $3 == "mutex") || ($4 == "ratio_to_1_thread" && $2 ~ /:1 thread/) {
+            if ($5 != 1 || $6 != 1 || $7 != 1) bad("not once itself")
+        }
+        $4 ~ /ns_per_pair$|^handoff_us$/ { delete wanted[$2 "," $3] }
+        END {
+            for (row in wanted) { print "no row for " row; wrong = 1 }
+            exit wrong
+        }' - "$1" || fail "$1: not the rows it should have"
+}
+
+# pool_rows CASE CONTESTANT...: a line for each.
+pool_rows()
+{
+    pool_case=$1
+    shift
+    printf "$pool_case,%s\n" "$@"
+}
+
+subcommand=pool
+expect 0 'pool: help' --help && grep -q -e '--threads' out || fail 'pool: help: not on standard output'
+allocators='malloc'
+for c in mimalloc apr; do
+    if grep -q "^  $c .*left out" out; then
+        skip "$c was left out of this build"
+    else
+        allocators="$allocators $c"
+    fi
+done
+expect 2 'pool: unknown option' --nonsense
+expect 2 'pool: argument' nonsense
+expect 2 'pool: no number' --rounds many
+expect 2 'pool: rounds 0' --rounds 0
+expect 2 'pool: threads 0' --threads 0
+expect 2 'pool: too many threads' --threads 65
+expect 2 'pool: negative number' --services -1
+expect 2 'pool: number with a tail' --pairs 10x
+expect 2 'pool: huge number' --pairs 99999999999999999999999
+expect 2 'pool: unknown case' --case pair,nothing
+expect 2 'pool: unknown contestant' --only nobody
+expect 2 'pool: empty contestant' --only ''
+expect 2 'pool: pairs of two' --pairs 10 --only mutex --only bumpool
+expect 2 'pool: pairs of what has none' --pairs 10 --only futex
+expect 1 'pool: no such folder' --csv nosuchfolder/x.csv
+for c in bumpool mutex; do
+    expect 0 "pool: pairs of $c" --pairs 1000 --only $c && [ ! -s out ] || fail "pool: pairs of $c: output"
+done
+expect 0 'pool: a case without its contestant' --quick --case order --only mutex
+grep -q '^order: none of the chosen contestants' out || fail 'pool: a case without its contestant: not said'
+
+expect 0 'pool: all cases' --quick --rounds 2 --services 200 --csv pool.csv
+grep -q '^verified: 200 services in the order of arrival' out || fail 'pool: order of service'
+grep -q '^RSS: .* at most; ' out || grep -q '^shrink: skipped' out || fail 'pool: shrink'
+grep -q '^target: bumpool, 1 thread, x mutex <= 0.30: ' out || fail 'pool: no targets'
+{
+    # shellcheck disable=SC2086
+    for threads in '1 thread' '2 threads'; do
+        pool_rows "pair:$threads" local bumpool bumpool-call mutex treiber $allocators
+        pool_rows "held:$threads newest first" local bumpool bumpool-call mutex treiber $allocators
+        pool_rows "held:$threads oldest first" local bumpool bumpool-call mutex treiber $allocators
+    done
+    pool_rows 'share:2 threads' bumpool bumpool-wait mutex treiber
+    for count in 1 100 10000 100000; do
+        pool_rows "idle:$count idle" bumpool
+        [ $count -eq 1 ] || pool_rows "idle:64 held of $count" bumpool
+    done
+    pool_rows 'pools:1 pool' bumpool
+    pool_rows 'pools:8 pools' bumpool
+    pool_rows 'pools:64 pools' bumpool
+    if grep -q '^handoff: skipped' out; then
+        skip 'pool: handoff: one processor' >&2
+    else
+        for us in 5 50 500; do
+            pool_rows "handoff:held $us us" bumpool-wait futex
+        done
+    fi
+} | check_pool_csv pool.csv
+expect 0 'pool: CSV on standard output' --quick --rounds 1 --case pair --only mutex --only local --csv -
+cp out piped.csv
+pool_rows 'pair:2 threads' mutex local | check_pool_csv piped.csv
+subcommand=commits
 
 # ---- repositories ----
 

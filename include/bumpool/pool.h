@@ -65,7 +65,7 @@ enum bp_pool_flag {
  * acquire or dispose; ENOMEM; EAGAIN or EPERM: no reaper thread could be made. */
 BP_API int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_pool **out) BP_NODISCARD;
 
-/* Disposes of the idle arenas and ends the pool, whose struct (some 9 KiB) is kept for the next
+/* Disposes of the idle arenas and ends the pool, whose struct (some 14 KiB) is kept for the next
  * bp_pool_create. EBUSY while arenas are live or somebody waits: nothing is freed, and a message names the first
  * few live arenas (BP_MISUSE_LIVE_ARENAS, which does not abort). 0 for NULL. */
 BP_API int bp_pool_destroy(bp_pool *pool);
@@ -218,8 +218,8 @@ BP_API int bp_pool_tick(bp_pool *pool, uint64_t now_ns, uint64_t *next_ns);
 
 /* *fd: a timerfd(2) that becomes readable when bp_pool_tick is due; the tick sets it anew, there is no need to read
  * it. It belongs to the pool, which closes it when destroyed: every call gives the same one. CLOCK_MONOTONIC,
- * non-blocking, close-on-exec. A child of fork shares it with its parent and should use neither it nor
- * tick. EINVAL: fd NULL or pool NULL; EMFILE, ENFILE, ENOMEM. */
+ * non-blocking, close-on-exec. In a child of fork it is closed, and a call there makes another.
+ * EINVAL: fd NULL or pool NULL; EMFILE, ENFILE, ENOMEM. */
 BP_API int bp_pool_timerfd(bp_pool *pool, int *fd);
 
 /* ---- scope ---- for compilers with the cleanup attribute */

@@ -61,7 +61,7 @@ BP_API int bp_waiter_cancel(struct bp_waiter *waiter);
 /* *fd: an eventfd(2) that is readable from when an arena can be had until a checkout finds none (EAGAIN), which makes it
  * unreadable again: wait for it with poll or epoll, then check out until that fails. There is no need to read it.
  * Waiters in the queue come first. It belongs to the pool, which closes it when destroyed: every call gives the same one.
- * Non-blocking, close-on-exec. A child of fork shares it with its parent and should not use it. EINVAL: fd NULL or pool NULL;
+ * Non-blocking, close-on-exec. In a child of fork it is closed, and a call there makes another. EINVAL: fd NULL or pool NULL;
  * EMFILE, ENFILE, ENOMEM. */
 BP_API int bp_pool_eventfd(bp_pool *pool, int *fd);
 
