@@ -105,7 +105,7 @@ SLOW_PATH static int checkout_elsewhere(bp_pool *arg, bp_arena **out)
 
 static void count_checkout(struct lane *lane)
 {
-    uint64_t n = atomic_load_explicit(&lane->checkouts, memory_order_relaxed); /* the owner's own */
+    size_t n = atomic_load_explicit(&lane->checkouts, memory_order_relaxed); /* the owner's own */
 
     atomic_store_explicit(&lane->checkouts, n + 1, memory_order_relaxed); /* pairs with bp_pool_stats */
 }

@@ -59,7 +59,7 @@ struct lane_deep {
 struct lane {
     _Alignas(64) struct lane_slot *front[2]; /* by lane_way: the slot used last, or lane_closed_slot. This and
                                  `covered`: the owner's */
-    _Atomic(uint64_t) checkouts; /* without the lock. Sync: written by the owner; relaxed; pairs with stats */
+    _Atomic(size_t) checkouts;   /* without the lock. Sync: written by the owner; relaxed; pairs with stats */
     _Atomic(uint32_t) revoked;   /* somebody is taking, or took, arenas away. Sync: written under the pool's lock;
                                     pairs with lane_store */
     uint32_t covered;            /* slots in the stack */
@@ -73,7 +73,7 @@ struct lane {
 static_assert(sizeof(struct lane) == 64, "a cache line");
 /* In programs (pool.h) these are struct bp_lane and bp_lane_slot. */
 static_assert(offsetof(struct lane, checkouts) == 2 * sizeof(void *), "ABI: inlined into programs");
-static_assert(offsetof(struct lane, revoked) == 2 * sizeof(void *) + 8, "ABI: inlined into programs");
+static_assert(offsetof(struct lane, revoked) == 3 * sizeof(void *), "ABI: inlined into programs");
 static_assert(offsetof(struct lane_slot, state) == sizeof(void *), "ABI: inlined into programs");
 static_assert(SLOT_IDLE == 0 && SLOT_OUT == 1 && LANE_PLAIN == 0, "ABI: inlined into programs");
 

@@ -105,20 +105,23 @@ BP_API int bp_pool_checkout_revoked(bp_pool *pool, bp_arena *arena, bp_arena **o
 BP_API int bp_pool_give_back_slow(bp_pool *pool, bp_arena *arena);
 BP_API int bp_pool_give_back_revoked(bp_pool *pool, bp_arena *arena);
 
+#if defined(__GNUC__) || defined(__clang__)
+/* The library's: where the calling thread's place lies in every pool, in bytes from its start. */
+BP_API extern __thread size_t bp_lane_offset __attribute__((tls_model("initial-exec")));
+#endif
+
 #if !defined(BP_POOL_OUT_OF_LINE) || defined(BP_POOL_DEFINE)
 
-/* The library's: the calling thread's place in every pool (src/lane.h), at bp_lane_offset bytes from its start. The
- * offsets are part of the ABI. */
+/* The library's: the calling thread's place in every pool (src/lane.h). The offsets are part of the ABI. */
 struct bp_lane_slot {
     bp_arena *arena;
     uint32_t state; /* 0: idle, 1: out, 2: there is nothing here */
 } __attribute__((may_alias));
 struct bp_lane {
     struct bp_lane_slot *front, *other;
-    uint64_t checkouts;
+    size_t checkouts;
     uint32_t revoked;
 } __attribute__((may_alias));
-BP_API extern __thread size_t bp_lane_offset __attribute__((tls_model("initial-exec")));
 
 BP_INLINE BP_NODISCARD int bp_pool_checkout(bp_pool *pool, bp_arena **out)
 {
