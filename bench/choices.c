@@ -1,32 +1,20 @@
 /* SPDX-License-Identifier: MIT
  * bumpool-bench choices: the measurements behind two decisions of doc/design.md.
  *
- * How a block is aligned: three ways to write the inline path, replaying a trace over one warm buffer.
- * How a thread finds its arena again: a checkout and give_back pair through lanes with plain stores,
- * through lanes with seq_cst operations (the library in a child that is refused membarrier), and a list
- * behind a mutex. Ratios to the way that was chosen, paired by round.
+ * How a block is aligned: three ways to write the inline path, replaying a trace over one warm buffer; ratios
+ * to the way that was chosen, paired by round. How a thread finds its arenas again: choices_pairs.c.
  */
 #include "bench.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-
-#include <bumpool.h>
-
+#include "choices.h"
 #include "counters.h"
 #include "replay.h"
 #include "table.h"
 
-enum { ROUNDS = 21, PAIRS = 200000, WAYS_MAX = 3 };
+enum { ROUNDS = 21, WAYS = 3 };
 
 /* ---- three inline paths ---- */
 
@@ -86,114 +74,12 @@ REPLAY_DEFINE(replay_round_cursor, struct bump, struct bump, bump_begin, ALLOC, 
 #define ALLOC(state, unit, size, i) alloc_check_pad(unit, size)
 REPLAY_DEFINE(replay_check_pad, struct bump, struct bump, bump_begin, ALLOC, END)
 
-/* ---- three ways to a warm arena ---- */
-
-static bool pool_pairs(bp_pool *pool, long count)
-{
-    bp_arena *arena;
-
-    for (long i = 0; i < count; i++)
-        if (bp_pool_checkout(pool, &arena) != 0 || bp_pool_give_back(pool, arena) != 0)
-            return false;
-    return true;
-}
-
-static int pairs_alone(long count)
-{
-    bp_pool *pool;
-
-    if (bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool, count) || bp_pool_destroy(pool) != 0) {
-        complain("a pair failed");
-        return FAILED;
-    }
-    return DONE;
-}
-
-static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct node {
-    struct node *next;
-} list_node, *volatile list = &list_node;
-
-static void mutex_pairs(void)
-{
-    for (int i = 0; i < PAIRS; i++) {
-        struct node *node;
-
-        pthread_mutex_lock(&list_lock);
-        node = list;
-        list = node->next;
-        pthread_mutex_unlock(&list_lock);
-        pthread_mutex_lock(&list_lock);
-        node->next = list;
-        list = node;
-        pthread_mutex_unlock(&list_lock);
-    }
-}
-
-static bool refuse_membarrier(void)
-{
-    struct sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {(unsigned short)(sizeof(filter) / sizeof(filter[0])), filter};
-
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
-/* A child that times pairs whenever it is sent a byte, without membarrier. Its first pool must be the
- * process's first too, so this comes before any other use of the library. */
-struct server {
-    int ask[2], answer[2];
-    pid_t pid;
-};
-
-static bool server_start(struct server *s)
-{
-    bp_pool *pool;
-    char byte;
-
-    if (pipe(s->ask) != 0 || pipe(s->answer) != 0 || (s->pid = fork()) < 0)
-        return false;
-    if (s->pid != 0) {
-        close(s->ask[0]);
-        close(s->answer[1]);
-        return true;
-    }
-    close(s->ask[1]);
-    if (!refuse_membarrier() || bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool, PAIRS))
-        _exit(1);
-    while (read(s->ask[0], &byte, 1) == 1) {
-        uint64_t start = counter_cpu_time(), ns;
-
-        pool_pairs(pool, PAIRS);
-        ns = counter_cpu_time() - start;
-        if (write(s->answer[1], &ns, sizeof(ns)) != (ssize_t)sizeof(ns))
-            break;
-    }
-    _exit(0);
-}
-
-static bool server_time(struct server *s, uint64_t *ns)
-{
-    return write(s->ask[1], "", 1) == 1 && read(s->answer[0], ns, sizeof(*ns)) == (ssize_t)sizeof(*ns);
-}
-
-static void server_stop(struct server *s)
-{
-    close(s->ask[1]);
-    close(s->answer[0]);
-    waitpid(s->pid, NULL, 0);
-}
-
 /* ---- tables ---- */
 
-static void print(const char *title, const char *const *names, size_t ways, double ns[WAYS_MAX][ROUNDS])
+static void print(const char *title, const char *const *names, double ns[WAYS][ROUNDS])
 {
     printf("\n%s\n%-44s %10s  %s\n", title, "", "ns", "ratio to the first (min .. max)");
-    for (size_t w = 0; w < ways; w++) {
+    for (size_t w = 0; w < WAYS; w++) {
         double ratios[ROUNDS], times[ROUNDS]; /* figure_of puts its values in order */
 
         for (size_t r = 0; r < ROUNDS; r++)
@@ -201,17 +87,18 @@ static void print(const char *title, const char *const *names, size_t ways, doub
         memcpy(times, ns[w], sizeof(times));
         struct figure ratio = figure_of(ratios, ROUNDS);
 
-        printf("%-44s %10.2f  %.2f (%.2f .. %.2f)\n", names[w], figure_of(times, ROUNDS).median, ratio.median, ratio.min,
-               ratio.max);
+        printf("%-44s %10.2f  %.2f (%.2f .. %.2f)\n", names[w], figure_of(times, ROUNDS).median, ratio.median,
+               ratio.min, ratio.max);
     }
 }
 
 static int paths(const char *path)
 {
-    static bool (*const replays[])(void *, const struct trace *, uint64_t *) = {replay_round_size, replay_round_cursor,
-                                                                                replay_check_pad};
-    static const char *const names[] = {"size rounded up (chosen)", "cursor rounded up", "padding and size both checked"};
-    double ns[WAYS_MAX][ROUNDS];
+    static bool (*const replays[])(void *, const struct trace *, uint64_t *) = {
+        replay_round_size, replay_round_cursor, replay_check_pad};
+    static const char *const names[] = {"size rounded up (chosen)", "cursor rounded up",
+                                        "padding and size both checked"};
+    double ns[WAYS][ROUNDS];
     uint64_t digest, expected = 0;
     struct trace trace;
     struct bump bump;
@@ -228,8 +115,8 @@ static int paths(const char *path)
     }
     bump.end = bump.start + ((trace.max_unit_bytes + 4096) & ~(size_t)15);
     for (size_t r = 0; r < ROUNDS + 1 && status == DONE; r++) {
-        for (size_t w = 0; w < WAYS_MAX; w++) {
-            size_t way = (w + r) % WAYS_MAX;
+        for (size_t w = 0; w < WAYS; w++) {
+            size_t way = (w + r) % WAYS;
             uint64_t start = counter_cpu_time();
             bool good = replays[way](&bump, &trace, &digest);
 
@@ -243,44 +130,13 @@ static int paths(const char *path)
         }
     }
     if (status == DONE) {
-        snprintf(title, sizeof(title), "inline path: ns per unit, %zu units, %zu allocations", trace.units, trace.allocs);
-        print(title, names, WAYS_MAX, ns);
+        snprintf(title, sizeof(title), "inline path: ns per unit, %zu units, %zu allocations", trace.units,
+                 trace.allocs);
+        print(title, names, ns);
     }
     free(bump.start);
     trace_free(&trace);
     return status;
-}
-
-static int pairs(void)
-{
-    static const char *const names[] = {"lane, plain stores and membarrier (chosen)", "lane, seq_cst operations",
-                                        "list behind a mutex, no checks"};
-    double ns[WAYS_MAX][ROUNDS];
-    struct server server;
-    bp_pool *pool;
-
-    if (!server_start(&server) || bp_pool_create(NULL, NULL, &pool) != 0 || !pool_pairs(pool, PAIRS)) {
-        complain("cannot start: %s", strerror(errno));
-        return FAILED;
-    }
-    for (size_t r = 0; r < ROUNDS; r++) {
-        uint64_t start, took;
-
-        start = counter_cpu_time();
-        pool_pairs(pool, PAIRS);
-        ns[0][r] = (double)(counter_cpu_time() - start) / PAIRS;
-        if (!server_time(&server, &took)) {
-            complain("the child without membarrier failed");
-            return FAILED;
-        }
-        ns[1][r] = (double)took / PAIRS;
-        start = counter_cpu_time();
-        mutex_pairs();
-        ns[2][r] = (double)(counter_cpu_time() - start) / PAIRS;
-    }
-    print("checkout and give_back: ns per pair, one thread", names, WAYS_MAX, ns);
-    server_stop(&server);
-    return bp_pool_destroy(pool) == 0 ? DONE : FAILED;
 }
 
 int choices_main(int argc, char **argv)
@@ -288,13 +144,13 @@ int choices_main(int argc, char **argv)
     int status = DONE;
 
     if (argc == 3 && strcmp(argv[1], "--pairs") == 0)
-        return pairs_alone(strtol(argv[2], NULL, 10));
+        return choices_pairs_alone(strtol(argv[2], NULL, 10));
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         puts("usage: " PROGRAM " choices [TRACE]...\n"
              "       " PROGRAM " choices --pairs N\n\n"
-             "Measures the ways that doc/design.md chose between: a checkout and give_back pair, and for every\n"
-             "trace the inline path of an allocation. With --pairs, does N pairs and nothing else: for a tool that\n"
-             "counts instructions.");
+             "Measures the ways that doc/design.md chose between: a checkout and give_back pair, and\n"
+             "for every trace the inline path of an allocation. With --pairs, does N pairs and nothing\n"
+             "else: for a tool that counts instructions.");
         return DONE;
     }
     for (int i = 1; i < argc && status == DONE; i++) { /* a bad one is told before the work */
@@ -306,8 +162,8 @@ int choices_main(int argc, char **argv)
     }
     if (status != DONE)
         return status;
+    status = choices_pairs(); /* which pins its threads */
     pin_to_cpu();
-    status = pairs();
     for (int i = 1; i < argc && status == DONE; i++)
         status = paths(argv[i]);
     return status;

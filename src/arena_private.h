@@ -37,7 +37,8 @@ enum arena_flag {
     ARENA_FIXED = 32,      /* no spill */
     ARENA_IN_CLEANUP = 64, /* a cleanup is running */
     ARENA_SITED = 128,     /* `site` is set */
-    ARENA_UNCOUNTED = 256, /* a watermark or the chain changed since the pool's totals were brought up to date */
+    ARENA_UNCOUNTED = 256, /* a watermark or the chain changed since the pool's totals were
+                              brought up to date */
     /* the reset of an arena with none of these is one compare and one store */
     ARENA_SLOW_RESET = ARENA_CLEANUPS | ARENA_SPILLED | ARENA_MARKED | ARENA_RESIZED | ARENA_WIPE |
                        ARENA_IN_CLEANUP | ARENA_SITED | ARENA_UNCOUNTED
@@ -74,9 +75,10 @@ struct arena {
     size_t earlier;    /* bytes used in the chain, without the current segment */
     size_t peak;       /* high water, as of the last time `used` went down */
     size_t recent;     /* the same since arena_take_recent, which is for arenas of pools */
-    size_t counted_touched, counted_resident; /* what totals->touched and totals->resident hold for this arena */
-    _Atomic(const char *) site; /* the pool's: what it is checked out for, or NULL. Sync: relaxed; written by the
-                                   holder, read by bp_pool_each_live */
+    size_t counted_touched, counted_resident; /* what totals->touched and totals->resident
+                                                 hold for this arena */
+    _Atomic(const char *) site; /* the pool's: what it is checked out for, or NULL. Sync:
+                                   relaxed; written by the holder, read by bp_pool_each_live */
     size_t epoch;      /* resets of the arena while marked: dates marks */
     size_t max_spare;
     size_t spare_bytes; /* committed bytes of the spares */
@@ -189,18 +191,18 @@ bool arena_is_dirty(const struct arena *a);
 int arena_release(struct arena *a, size_t *bytes);
 void arena_drop_spares(struct arena *a);
 
-/* The same, but what a unit of work of `keep` bytes may need stays: the first `keep` bytes of blocks, in whole
- * granules of the backing, and as many spares as fit, by how far blocks reached in them, into what
- * the first extent's dirty bytes leave of `keep`; the dirtiest go first. */
+/* The same, but what a unit of work of `keep` bytes may need stays: the first `keep` bytes of
+ * blocks, in whole granules of the backing, and as many spares as fit, by how far blocks reached
+ * in them, into what the first extent's dirty bytes leave of `keep`; the dirtiest go first. */
 int arena_release_beyond(struct arena *a, size_t keep, size_t *bytes);
 
-/* For an empty arena: the most bytes that were in use since the last call (0: none), and starts anew: the next unit
- * of work that uses any will have a slow reset, which notes it. Exact: a reset is quick only up to what was noted
- * since. */
+/* For an empty arena: the most bytes that were in use since the last call (0: none), and
+ * starts anew: the next unit of work that uses any will have a slow reset, which notes it.
+ * Exact: a reset is quick only up to what was noted since. */
 size_t arena_take_recent(struct arena *a);
 
-/* For an empty arena: the bytes that arena_release would return: touched and prefaulted pages, where the backing
- * can release any, and the committed bytes of the spares. */
+/* For an empty arena: the bytes that arena_release would return: touched and prefaulted
+ * pages, where the backing can release any, and the committed bytes of the spares. */
 size_t arena_resident(const struct arena *a);
 
 /* Makes the first `bytes` usable bytes of an empty arena resident, as far as the extent reaches. 0 or the

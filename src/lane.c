@@ -38,7 +38,7 @@ struct lane *lane_mine(bp_pool *pool)
     for (unsigned i = 0; i < LANE_SLOTS; i++) {
         deep->slots[i].index = (uint8_t)i;
         deep->slots[i].lane = (uint16_t)id;
-        atomic_init(&deep->slots[i].arena, (struct arena *)(void *)&deep->slots[i]);
+        atomic_init(&deep->slots[i].arena, slot_nobody(&deep->slots[i]));
         atomic_init(&deep->slots[i].state, SLOT_OUT);
     }
     lane->deep = deep;
@@ -52,7 +52,8 @@ static void vacate(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uin
 
     slot->seen = (uint8_t)state;
     lane->homed &= ~((uint32_t)1 << slot->index);
-    atomic_store_explicit(&slot->arena, (struct arena *)(void *)slot, memory_order_relaxed); /* read by the owner */
+    /* Read by the owner. */
+    atomic_store_explicit(&slot->arena, slot_nobody(slot), memory_order_relaxed);
     atomic_store_explicit(&a->home, NULL, memory_order_relaxed); /* pairs with bp_pool_give_back */
     if (state == SLOT_OUT) {
         a->state = STATE_LIVE;
@@ -63,8 +64,8 @@ static void vacate(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uin
     }
 }
 
-/* Takes what the lane was revoked for; the barrier, or the owner's own presence, lies between the revocation and
- * this. In no order: that is the owner's to know. */
+/* Takes what the lane was revoked for; the barrier, or the owner's own presence, lies between
+ * the revocation and this. In no order: that is the owner's to know. */
 static void take_wanted(bp_pool *pool, struct lane *lane)
 {
     unsigned want = lane->wanted;
@@ -130,12 +131,14 @@ void lane_settle(bp_pool *pool, struct lane *lane)
     if (lane->deep == NULL)
         return;
     lane->deep->thread = thread_tid();
-    if (BP_LIKELY(atomic_load_explicit(&lane->revoked, memory_order_relaxed) == 0)) /* written under the lock */
+    /* Written under the lock. */
+    if (BP_LIKELY(atomic_load_explicit(&lane->revoked, memory_order_relaxed) == 0))
         return;
     forget(pool, lane);
     bring_wanted(pool, lane);
     forget(pool, lane);
-    atomic_store_explicit(&lane->revoked, 0, memory_order_relaxed); /* written and, by revokers, read under the lock */
+    /* Written and, by revokers, read under the lock. */
+    atomic_store_explicit(&lane->revoked, 0, memory_order_relaxed);
 }
 
 bool lane_settle_store(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uint32_t stored)

@@ -50,15 +50,21 @@ static inline uint32_t slot_own_state(const struct lane_slot *slot)
 }
 
 /* The arena homed in a slot. What stands for none is no pointer that a program could have, lest a wild one
- * that is given back be taken for an arena. */
+ * that is given back be taken for an arena. The slot's own address would not do: where it lies an
+ * arena of a pool that is no more may have lain. */
 static inline struct arena *slot_arena(const struct lane_slot *slot)
 {
     return atomic_load_explicit(&slot->arena, memory_order_relaxed); /* written under the lock */
 }
 
+static inline struct arena *slot_nobody(struct lane_slot *slot)
+{
+    return (struct arena *)(void *)((char *)slot + 1);
+}
+
 static inline bool slot_is_vacant(const struct lane_slot *slot)
 {
-    return (const void *)slot_arena(slot) == (const void *)slot;
+    return (uintptr_t)slot_arena(slot) == (uintptr_t)slot + 1;
 }
 
 /* The lane of the calling thread, a closed one if it has none (yet). No lock needed. */
@@ -101,12 +107,12 @@ void lane_settle(bp_pool *pool, struct lane *lane);
 /* For the owner, after a store that found the lane revoked: true if what it did stands. */
 bool lane_settle_store(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uint32_t stored);
 
-/* For the owner of a settled lane: homes `a`, which is counted, as its newest. An idle one takes the place of the
- * oldest idle one where there is no other. False: no place. */
+/* For the owner of a settled lane: homes `a`, which is counted, as its newest. An idle one
+ * takes the place of the oldest idle one where there is no other. False: no place. */
 bool lane_home(bp_pool *pool, struct lane *lane, struct arena *a, enum slot_state state);
 
-/* For the owner of a settled lane: sends the arena of one of its slots where it belongs: the idle list, or, not
- * counted any more, LIVE. */
+/* For the owner of a settled lane: sends the arena of one of its slots where it belongs: the
+ * idle list, or, not counted any more, LIVE. */
 void lane_unhome(bp_pool *pool, struct lane *lane, struct lane_slot *slot);
 
 /* The oldest idle arena of a settled lane goes to the idle list. False: none. */
@@ -131,7 +137,8 @@ void lanes_collect(bp_pool *pool, const struct lane *mine);
  * work. */
 static inline bool slot_is(const struct lane_slot *slot, unsigned want)
 {
-    return (want >> atomic_load_explicit(&slot->state, memory_order_acquire) & 1) != 0; /* pairs with lane_store */
+    /* Pairs with lane_store. */
+    return (want >> atomic_load_explicit(&slot->state, memory_order_acquire) & 1) != 0;
 }
 
 /* Idle arenas in lanes; a moment's value. */

@@ -2,8 +2,8 @@
  * Time, waiting and file descriptors as the library needs them. A port to another system replaces
  * os_sync_linux.c.
  *
- * `int` functions return 0 or a positive errno value, leave outputs untouched on failure and never change errno.
- * All may be called by any thread.
+ * `int` functions return 0 or a positive errno value, leave outputs untouched on failure and
+ * never change errno. All may be called by any thread.
  */
 #ifndef BUMPOOL_SRC_OS_SYNC_H
 #define BUMPOOL_SRC_OS_SYNC_H
@@ -30,8 +30,8 @@ static inline void os_pause(void)
 #endif
 }
 
-/* Sleeps while *word is `expected`, until os_wake or `deadline` (by os_now; UINT64_MAX: none). ETIMEDOUT; 0, also for
- * no reason. */
+/* Sleeps while *word is `expected`, until os_wake or `deadline` (by os_now; UINT64_MAX:
+ * none). ETIMEDOUT; 0, also for no reason. */
 int os_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline);
 
 /* Wakes one sleeper. The word need not be there any more. */
@@ -46,8 +46,8 @@ void os_event_clear(int fd);
 int os_timer(int *fd);
 void os_timer_set(int fd, uint64_t when);
 
-/* A descriptor on which poll reports POLLPRI when tasks of the system were held up by lack of memory for more than 150 ms
- * in 2 s. ENOENT, EACCES, EINVAL...: not here. */
+/* A descriptor on which poll reports POLLPRI when tasks of the system were held up by lack of
+ * memory for more than 150 ms in 2 s. ENOENT, EACCES, EINVAL...: not here. */
 int os_pressure(int *fd);
 
 /* -1 is left alone. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Linux: futex(2), eventfd(2), timerfd(2), and the pressure stall information of Linux 5.2, which may be watched
- * without privilege, in windows of 2 s, since 6.5.
+ * Linux: futex(2), eventfd(2), timerfd(2), and the pressure stall information of Linux 5.2,
+ * which may be watched without privilege, in windows of 2 s, since 6.5.
  */
 #define _GNU_SOURCE
 #include "os_sync.h"
@@ -42,8 +42,8 @@ unsigned os_processors(void)
         cpu_set_t own, first;
         long online = sysconf(_SC_NPROCESSORS_ONLN);
 
-        /* Threads that are pinned to one processor each are no reason to think that there is but one; a process that was
-         * started on one processor is. */
+        /* Threads that are pinned to one processor each are no reason to think that there is
+         * but one; a process that was started on one processor is. */
         CPU_ZERO(&own);
         CPU_ZERO(&first);
         if (sched_getaffinity(0, sizeof own, &own) == 0 && sched_getaffinity(getpid(), sizeof first, &first) == 0) {

@@ -80,10 +80,12 @@ static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
     if (mine != NULL)
         lane_settle(pool, mine);
     rc = obtain(pool, &a, &counted);
+    if (rc == EAGAIN && pool->closed) /* while the lock was dropped: nobody would end a wait that begins now */
+        rc = ECANCELED;
     if (rc == 0) {
         pool->misses += !counted;
         hand_out(pool, mine, a, counted);
-    } else if (rc == EAGAIN && waiter != NULL) {
+    } else if (rc == EAGAIN && waiter != NULL && pool->max_arenas != 0) {
         waiter_queue(pool, waiter);
         rc = EINPROGRESS;
     } else if (rc == EAGAIN) {
@@ -188,8 +190,9 @@ int bp_pool_checkout_revoked(bp_pool *pool, bp_arena *arena, bp_arena **out)
 
 int bp_pool_checkout_sized(bp_pool *pool, size_t bytes, bp_arena **out)
 {
-    bp_arena *first;
+    struct lane *mine;
     struct arena *better;
+    bp_arena *first;
     int rc = out != NULL ? bp_pool_checkout(pool, &first) : EINVAL;
 
     if (rc != 0)
@@ -197,13 +200,17 @@ int bp_pool_checkout_sized(bp_pool *pool, size_t bytes, bp_arena **out)
     *out = first;
     if (pool == NULL || pool_misfit(arena_of(first), bytes) <= bytes / 2)
         return 0;
+    mine = lane_mine(pool);
     pthread_mutex_lock(&pool->lock);
+    if (mine != NULL) {
+        lane_settle(pool, mine);
+        while (lane_unhome_oldest(pool, mine)) /* all of this thread's are to be looked at, too */
+            ;
+    }
     better = pool_take_better(pool, bytes, arena_of(first));
     if (better != NULL) {
-        pool->slow_checkouts++;
-        better->state = STATE_LIVE;
-        better->holder = thread_tid();
-        keep_drop(pool, better);
+        hand_out(pool, mine, better, true);
+        pool->slow_checkouts--; /* it takes the place of the first, which has been counted */
         *out = &better->pub;
     }
     pool_leave(pool, NULL);
@@ -216,7 +223,8 @@ int bp_pool_checkout_at(bp_pool *pool, const char *site, bp_arena **out)
     int rc = out != NULL ? bp_pool_checkout(pool, &arena) : EINVAL;
 
     if (rc == 0) {
-        atomic_store_explicit(&arena_of(arena)->site, site, memory_order_relaxed); /* pairs with bp_pool_each_live */
+        /* Pairs with bp_pool_each_live. */
+        atomic_store_explicit(&arena_of(arena)->site, site, memory_order_relaxed);
         arena_flag(arena_of(arena), ARENA_SITED);
         *out = arena;
     }
@@ -249,7 +257,8 @@ bool pool_is_live(const struct arena *a)
 {
     if (a->state != STATE_HOMED)
         return a->state == STATE_LIVE;
-    return slot_is(atomic_load_explicit(&a->home, memory_order_relaxed), LANE_OUT); /* written under the lock */
+    /* Written under the lock. */
+    return slot_is(atomic_load_explicit(&a->home, memory_order_relaxed), LANE_OUT);
 }
 
 /* Takes the oldest idle arena out of the pool, not counted any more, if `a` can have its place; else NULL. So
@@ -309,8 +318,8 @@ static bool keep(bp_pool *pool, struct lane *mine, struct arena *a, struct arena
     return false;
 }
 
-/* Under the lock: takes an arena that the caller gives back out of the hands of its lane. False: it turned out
- * to be given back already. */
+/* Under the lock: takes an arena that the caller gives back out of the hands of its lane.
+ * False: it turned out to be given back already. */
 static bool take_back(bp_pool *pool, struct lane *mine, struct arena *a)
 {
     struct lane_slot *slot;
@@ -398,8 +407,8 @@ static inline bool slot_has_out(const struct lane_slot *slot, const struct arena
     return slot_arena(slot) == a && slot_own_state(slot) == SLOT_OUT;
 }
 
-/* An arena that is homed in the caller's lane and out, and whose reset is more than a store or whose slot is not
- * the front. */
+/* An arena that is homed in the caller's lane and out, and whose reset is more than a store
+ * or whose slot is not the front. */
 static inline int give_back_homed(bp_pool *pool, struct lane *lane, struct lane_slot *slot, struct arena *a)
 {
     if (!arena_resets_by_a_store(a)) {
@@ -427,7 +436,8 @@ int bp_pool_give_back_slow(bp_pool *pool, bp_arena *arena)
 
     if (BP_UNLIKELY(a == NULL))
         return give_back_elsewhere(pool, arena);
-    slot = atomic_load_explicit(&a->home, memory_order_relaxed); /* pairs with lane_home; else there is no slot */
+    /* Pairs with lane_home; else there is no slot. */
+    slot = atomic_load_explicit(&a->home, memory_order_relaxed);
     if ((uintptr_t)slot - (uintptr_t)deep->slots >= sizeof deep->slots || !slot_has_out(slot, a))
         return give_back_elsewhere(pool, arena);
     return give_back_homed(pool, lane_here(pool), slot, a);

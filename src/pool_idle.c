@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Care of idle arenas: prewarm, release, trim. Each takes a few arenas out of the pool, works on them
- * without the lock, and puts them back, so that no call of a backing happens under the lock and the other
- * threads never miss more than RELEASE_BATCH arenas. Idle arenas wait in two lists: `warm` ones were given back
- * since the last release, `cold` ones have been released or were never used. All cold ones are older than
- * all warm ones, and a second release has nothing to walk over.
+ * Care of idle arenas: prewarm, release, trim. Each takes a few arenas out of the pool, works on
+ * them without the lock, and puts them back, so that no call of a backing happens under the lock
+ * and the other threads never miss more than RELEASE_BATCH arenas. Idle arenas wait in two lists:
+ * `warm` ones were given back since the last release, `cold` ones have been released or were never
+ * used. All cold ones are older than all warm ones, and a second release has nothing to walk over.
  */
 #define _GNU_SOURCE
 #include "lane.h"

@@ -5,9 +5,9 @@
  * The memory of a destroyed pool is kept for the next bp_pool_create, so that a call with a dead pool
  * finds POOL_DEAD and not somebody else's memory.
  *
- * fork: the forking thread takes every lock of the library, so that what they guard is whole in the child; there
- * the lanes of all other threads are emptied, since their owners are not there. What a slot says is true at
- * any moment. Arenas that another thread was moving in or out at that moment stay where they were.
+ * fork: the forking thread takes every lock of the library, so that what they guard is whole in the child;
+ * there the lanes of all other threads are emptied, since their owners are not there. What a slot says is
+ * true at any moment. Arenas that another thread was moving in or out at that moment stay where they were.
  */
 #define _GNU_SOURCE
 #include "pool_private.h"
@@ -190,7 +190,8 @@ bp_pool *pool_enter(bp_pool *pool, const char *call)
         pthread_once(&null_pool_once, null_pool_init);
         return &null_pool;
     }
-    if (atomic_load_explicit(&pool->magic, memory_order_relaxed) == POOL_ALIVE) /* pairs with bp_pool_destroy */
+    /* Pairs with bp_pool_destroy. */
+    if (atomic_load_explicit(&pool->magic, memory_order_relaxed) == POOL_ALIVE)
         return pool;
     misuse_report(BP_MISUSE_DEAD_POOL, pool, NULL, "%s: pool \"%s\" has been destroyed", call, pool->name);
     return NULL;
@@ -255,13 +256,14 @@ int bp_pool_destroy(bp_pool *arg)
     pthread_mutex_lock(&pool->lock);
     if (pool->total != pool_idle(pool) || pool->first_waiter != NULL) {
         char who[160];
-        size_t live = pool_describe_live(pool, who, sizeof who);
+        size_t live = pool_describe_live(pool, who, sizeof who), waiting = pool->waiting;
 
         pthread_mutex_unlock(&pool->lock);
         if (pool->reaped)
             (void)reaper_add(pool); /* the thread is still there */
-        (void)misuse_report(BP_MISUSE_LIVE_ARENAS, pool, NULL, "destroy: %zu arenas of pool \"%s\" are live%s", live,
-                            pool->name, who);
+        (void)misuse_report(BP_MISUSE_LIVE_ARENAS, pool, NULL,
+                            "destroy: pool \"%s\" has %zu live arenas and %zu waiters%s",
+                            pool->name, live, waiting, who);
         return EBUSY;
     }
     lanes_collect(pool, NULL);

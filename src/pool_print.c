@@ -20,7 +20,8 @@ static bool describe(const bp_pool *pool, const struct arena *a, struct bp_live_
     out->site = atomic_load_explicit(&a->site, memory_order_relaxed); /* pairs with bp_pool_checkout_at */
     out->thread = a->holder;
     if (a->state == STATE_HOMED) {
-        const struct lane_slot *slot = atomic_load_explicit(&a->home, memory_order_relaxed); /* written under the lock */
+        /* Written under the lock. */
+        const struct lane_slot *slot = atomic_load_explicit(&a->home, memory_order_relaxed);
 
         out->thread = pool->lanes[slot->lane].deep->thread;
     }
@@ -30,7 +31,8 @@ static bool describe(const bp_pool *pool, const struct arena *a, struct bp_live_
 /* With the lock. The live arenas, as many as `room` of them into `out`; returns how many there are. */
 static size_t find_live(const bp_pool *pool, struct bp_live_arena *out, size_t room)
 {
-    unsigned slabs = atomic_load_explicit(&pool->slab_count, memory_order_relaxed); /* written under the lock */
+    /* Written under the lock. */
+    unsigned slabs = atomic_load_explicit(&pool->slab_count, memory_order_relaxed);
     struct bp_live_arena live;
     size_t count = 0;
 
@@ -209,7 +211,7 @@ int bp_pool_print_stats(bp_pool *arg, FILE *file, enum bp_stats_format format)
     (void)bp_pool_stats(arg, &stats);
     errno = 0;
     (format == BP_STATS_TEXT ? print_text : print_json)(file, pool->name, &stats, live, count);
-    if (ferror(file))
+    if (fflush(file) != 0 || ferror(file)) /* what is still in its buffer may be what cannot be written */
         rc = errno != 0 ? errno : EIO;
     errno = saved;
     free(live);

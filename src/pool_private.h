@@ -40,9 +40,10 @@ enum { LANE_IDLE = 1 << SLOT_IDLE, LANE_OUT = 1 << SLOT_OUT };
 
 /* A place for an arena in a lane. */
 struct lane_slot {
-    _Atomic(struct arena *) arena; /* homed here, or the slot itself: vacant. Sync: written under the pool's
+    _Atomic(struct arena *) arena; /* homed here, or slot_nobody: vacant. Sync: written under the pool's
                                       lock; relaxed; pairs with the owner's slot_arena */
-    _Atomic(uint32_t) state; /* enum slot_state, of the arena. Sync: written by the owner only; pairs with take_wanted */
+    _Atomic(uint32_t) state; /* enum slot_state, of the arena. Sync: written by the owner
+                                only; pairs with take_wanted */
     uint8_t seen;            /* what the state was when the arena was taken away. Sync: the pool's lock */
     uint8_t index;           /* this and the next: constant */
     uint16_t lane;
@@ -60,8 +61,8 @@ struct lane {
     _Alignas(64) struct lane_slot *front[2]; /* by lane_way: the slot used last, or lane_closed_slot. This and
                                  `covered`: the owner's */
     _Atomic(size_t) checkouts;   /* without the lock. Sync: written by the owner; relaxed; pairs with stats */
-    _Atomic(uint32_t) revoked;   /* somebody is taking, or took, arenas away. Sync: written under the pool's lock;
-                                    pairs with lane_store */
+    _Atomic(uint32_t) revoked;   /* somebody is taking, or took, arenas away. Sync: written
+                                    under the pool's lock; pairs with lane_store */
     uint32_t covered;            /* slots in the stack */
     struct lane_deep *deep;      /* NULL until the owner's first slow call. Sync: as `homed` for others */
     uint64_t ticket;             /* of the drain that revoked it first since it was settled. Sync, here and
@@ -98,7 +99,8 @@ struct bp_pool {
     bool wipe;
     bool reaped;                          /* BP_POOL_REAPER */
     char name[32];
-    struct bp_pool *next_known, *previous_known; /* all pools, dead or alive. Sync, both: known_lock of pool_life.c */
+    struct bp_pool *next_known, *previous_known; /* all pools, dead or alive. Sync, both:
+                                                    known_lock of pool_life.c */
 
     _Alignas(64) pthread_mutex_t lock;
     /* Sync: the lock, down to the lanes. */
@@ -147,8 +149,8 @@ struct bp_pool {
      * of each and not three. */
     struct arena first_slab[SLAB_FIRST];      /* slabs[0]; the last place is used first */
     struct lane_deep first_deeps[FIRST_DEEPS]; /* of the lanes of the first threads, last first */
-    struct lane lanes[THREAD_IDS + 1];        /* see bp_lane_offset. The last is for threads without a number, and
-                                                 always closed */
+    struct lane lanes[THREAD_IDS + 1];        /* see bp_lane_offset. The last is for threads
+                                                 without a number, and always closed */
 };
 
 /* The place in slab number k that lies at `p`, or NULL. */
@@ -161,9 +163,9 @@ static inline struct arena *slab_find(const bp_pool *pool, unsigned k, const bp_
     return (struct arena *)((char *)pool->slabs[k] + offset);
 }
 
-/* The arena at `p` if that is a place in one of the pool's slabs, whatever its state; NULL else. Does not
- * follow `p`. *slab is where to look first, and where it was found: one that is given back most often lies where
- * the one before did. */
+/* The arena at `p` if that is a place in one of the pool's slabs, whatever its state; NULL
+ * else. Does not follow `p`. *slab is where to look first, and where it was found: one that
+ * is given back most often lies where the one before did. */
 static inline struct arena *pool_find(bp_pool *pool, const bp_arena *p, unsigned *slab)
 {
     unsigned k = atomic_load_explicit(&pool->slab_count, memory_order_acquire);
@@ -222,7 +224,8 @@ void pool_dispose(bp_pool *pool, struct arena *chain);
 /* Takes an idle arena out for work without the lock. It stays counted. */
 void service_begin(bp_pool *pool, struct arena *a);
 
-/* The work is done, and the footprint may have changed. The arena is to go to a list, or not to be counted. */
+/* The work is done, and the footprint may have changed. The arena is to go to a list, or not
+ * to be counted. */
 void service_end(bp_pool *pool, struct arena *a);
 
 /* Idle arenas, wherever they are; a moment's value while lanes are in use. */
@@ -234,8 +237,8 @@ static inline bool pool_lanes_open(const bp_pool *pool)
     return pool->first_waiter == NULL && !pool->armed && !pool->closed;
 }
 
-/* The way out of every call that may have made an arena or a place for one available: serves waiters, drops the
- * lock, delivers, among them `served` (or NULL), what waiter_serve gave. */
+/* The way out of every call that may have made an arena or a place for one available: serves
+ * waiters, drops the lock, delivers, among them `served` (or NULL), what waiter_serve gave. */
 void pool_leave(bp_pool *pool, struct bp_waiter *served);
 
 /* Hands `a`, LIVE and not counted, to the first waiter. For pool_leave. */
@@ -253,11 +256,12 @@ void waiters_after_fork(bp_pool *pool);
 /* A checkout that waits: 0, an error, or EINPROGRESS: `waiter` is queued. No lock. */
 int pool_checkout_or_queue(bp_pool *pool, struct bp_waiter *waiter, bp_arena **out);
 
-/* Puts `waiter` into the queue. Drops the lock, once it is there, to take what lanes hold; do not touch it then. */
+/* Puts `waiter` into the queue. Drops the lock, once it is there, to take what lanes hold; do
+ * not touch it then. */
 void waiter_queue(bp_pool *pool, struct bp_waiter *waiter);
 
-/* An arena was made, or one taken that had been released: the tick, should it be put off, is due again soon. For
- * whoever then goes by pool_leave. */
+/* An arena was made, or one taken that had been released: the tick, should it be put off, is
+ * due again soon. For whoever then goes by pool_leave. */
 static inline void pool_is_busy(bp_pool *pool)
 {
     if (BP_UNLIKELY(pool->asleep || pool->quiet_ticks != 0)) {
@@ -270,17 +274,19 @@ static inline void pool_is_busy(bp_pool *pool)
 /* Has the tick called that was put off. No lock. */
 void pool_wake_tick(bp_pool *pool);
 
-/* Releases up to RELEASE_BATCH of the oldest warm arenas that have been idle since `until` (a look, see pool_tick.c)
- * or longer; drops the lock meanwhile. Returns how many it took, adds up the bytes. */
+/* Releases up to RELEASE_BATCH of the oldest warm arenas that have been idle since `until` (a look, see
+ * pool_tick.c) or longer; drops the lock meanwhile. Returns how many it took, adds up the bytes. */
 enum { RELEASE_BATCH = 16 };
 size_t pool_release_some(bp_pool *pool, size_t most, uint64_t until, size_t *bytes);
 
-/* Describes the first few live arenas in `text`, which is empty when there are none. Returns how many are live. */
+/* Describes the first few live arenas in `text`, which is empty when there are none. Returns
+ * how many are live. */
 size_t pool_describe_live(bp_pool *pool, char *text, size_t size);
 
 /* reaper.c: a pool with BP_POOL_REAPER comes and goes; a tick is due earlier than was said. No lock. */
 int reaper_add(bp_pool *pool);
-void reaper_remove(bp_pool *pool); /* waits until the thread has done with it; the thread stays, for reaper_add */
+void reaper_remove(bp_pool *pool); /* waits until the thread has done with it; the thread
+                                      stays, for reaper_add */
 void reaper_retire(void);          /* ends the thread if it has no pool */
 void reaper_wake(bp_pool *pool, uint64_t due_ns); /* its tick is due then, or earlier */
 void reaper_before_fork(void);

@@ -58,7 +58,8 @@ int bp_pool_stats(bp_pool *arg, struct bp_pool_stats *stats)
     s.idle_bytes = pool->kept_bytes;
     s.idle = pool->warm.count + pool->cold.count + pool->serviced;
     for (const struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
-        s.checkouts += atomic_load_explicit(&l->checkouts, memory_order_relaxed); /* pairs with count_checkout */
+        /* Pairs with count_checkout. */
+        s.checkouts += atomic_load_explicit(&l->checkouts, memory_order_relaxed);
         for (uint32_t left = l->homed; left != 0; left &= left - 1) {
             const struct lane_slot *slot = &l->deep->slots[__builtin_ctz(left)];
 

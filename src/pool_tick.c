@@ -6,21 +6,21 @@
  * lately, and the others sink to the old end of the lists and keep their `idle_since`: what is older than
  * retain_ns was above the demand of that time. Its pages go first, later the arena.
  *
- * How much of each stays. Every look asks the idle arenas how much was used of them since the last (arena_take_recent),
- * and adds that, by powers of two, to `demand`, which is halved before: a histogram of the recent past in which
- * nothing older than some ten looks counts. An arena with far more resident than the 95th percentile is cut
- * back to it. A spike of one arena thus goes at once where many others say otherwise, and after some six looks where it
- * is the only one; a load that keeps using much keeps it.
+ * How much of each stays. Every look asks the idle arenas how much was used of them since the last
+ * (arena_take_recent), and adds that, by powers of two, to `demand`, which is halved before: a histogram
+ * of the recent past in which nothing older than some ten looks counts. An arena with far more resident
+ * than the 95th percentile is cut back to it. A spike of one arena thus goes at once where many others say
+ * otherwise, and after some six looks where it is the only one; a load that keeps using much keeps it.
  *
- * Ticks come PERIODS to a retain_ns, and each is a look; but those that only finish what the last one left, 1 ms after
- * it, are none, or the recent past would be a few ms.
+ * Ticks come PERIODS to a retain_ns, and each is a look; but those that only finish what the
+ * last one left, 1 ms after it, are none, or the recent past would be a few ms.
  *
- * Nobody reads a clock to say since when an arena is idle. So that is counted in looks: an arena is idle, for all that
- * is known, since the look that came next. Taking the time of the look before instead would have an arena that comes
- * after a long pause be old at once.
+ * Nobody reads a clock to say since when an arena is idle. So that is counted in looks: an
+ * arena is idle, for all that is known, since the look that came next. Taking the time of the
+ * look before instead would have an arena that comes after a long pause be old at once.
  *
- * All that a tick does to an arena it does without the lock, to few at a time, and it stops when it has done enough
- * for one call.
+ * All that a tick does to an arena it does without the lock, to few at a time, and it stops
+ * when it has done enough for one call.
  */
 #define _GNU_SOURCE
 #include "pool_private.h"
@@ -130,8 +130,8 @@ struct suspects {
     size_t count;
 };
 
-/* Goes through the warm arenas: finds those with at least `enough` resident and, where this is a look, asks what was
- * used of each since the last. Returns how many were used. */
+/* Goes through the warm arenas: finds those with at least `enough` resident and, where this
+ * is a look, asks what was used of each since the last. Returns how many were used. */
 static size_t look(bp_pool *pool, bool asks, size_t enough, struct suspects *suspects)
 {
     size_t used = 0, left = pool->warm.count;
@@ -150,7 +150,8 @@ static size_t look(bp_pool *pool, bool asks, size_t enough, struct suspects *sus
         if (left % CHUNK == 0) {
             pthread_mutex_unlock(&pool->lock);
             pthread_mutex_lock(&pool->lock);
-            if (a->state != STATE_IDLE) /* it went away meanwhile, and its links with it: once more from the start */
+            if (a->state != STATE_IDLE) /* it went away meanwhile, and its links with it: once
+                                           more from the start */
                 a = NULL;
         }
         a = a != NULL ? a->next : pool->warm.head;
@@ -266,8 +267,8 @@ static void tick(bp_pool *pool, uint64_t now_ns)
     pool->asleep = pool->next_tick_ns == UINT64_MAX;
 }
 
-/* Sets the timerfd to timer_ns. Called after every change of that: of several threads that do so at once the last
- * to set it has seen the last change. */
+/* Sets the timerfd to timer_ns. Called after every change of that: of several threads that do
+ * so at once the last to set it has seen the last change. */
 static void set_timer(bp_pool *pool)
 {
     uint64_t set, wanted;
@@ -304,7 +305,8 @@ int bp_pool_tick(bp_pool *arg, uint64_t now_ns, uint64_t *next_ns)
     next = pool->next_tick_ns;
     if (set)
         pool->timer_ns = next;
-    pool_leave(pool, NULL); /* which may serve a waiter with a new arena, and set the timer to something else */
+    pool_leave(pool, NULL); /* which may serve a waiter with a new arena, and set the timer to
+                               something else */
     if (set)
         set_timer(pool);
     if (next_ns != NULL)

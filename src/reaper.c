@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The reaper: one thread that calls bp_pool_tick for all pools with BP_POOL_REAPER when it is due, so that a
- * process that makes no more calls shrinks as well. It lives while there are such pools. When none has a tick due it sleeps
- * in poll; pool_wake_tick and memory pressure wake it.
+ * The reaper: one thread that calls bp_pool_tick for all pools with BP_POOL_REAPER when it is
+ * due, so that a process that makes no more calls shrinks as well. It lives while there are such
+ * pools. When none has a tick due it sleeps in poll; pool_wake_tick and memory pressure wake it.
  */
 #define _GNU_SOURCE
 #include "pool_private.h"

@@ -16,9 +16,9 @@
  * everything the old one did (through the lock of thread.c). */
 unsigned thread_id(void);
 
-/* Where the lane with this number lies in a pool is in bp_lane_offset (pool.h), that of THREAD_NONE before the first
- * call of thread_id(): to find it is an addition and needs no check. initial-exec: two instructions to read, at the
- * price of 8 bytes of the static TLS block, also when the library is loaded late. */
+/* Where the lane with this number lies in a pool is in bp_lane_offset (pool.h), that of THREAD_NONE before
+ * the first call of thread_id(): to find it is an addition and needs no check. initial-exec: two instructions
+ * to read, at the price of 8 bytes of the static TLS block, also when the library is loaded late. */
 
 /* The kernel's number of this thread. Cost: a load, after the first call. */
 long thread_tid(void);

@@ -11,12 +11,12 @@
  * While anybody waits no lane homes an arena (pool_lanes_open), and joining the queue takes out what lanes
  * hold, checked out or idle: so every arena that is given back comes by here.
  *
- * Spinning. To wake a thread that sleeps in the kernel takes 10 to 30 us, to be seen by one that spins 0.1 us.
- * So where waits are short a waiter spins first. How long is decided by a moving average over the latest waits
- * of the pool, from queueing to hand-off (what it takes the sleeper to wake is not in it): up to twice that,
- * and not at all when it is above SPIN_MAX_NS, the most that spinning can gain. Spinners of the whole process
- * number less than its processors, for who holds the arena needs one to run on. The first waits of a pool
- * find an average of 0 and spin for SPIN_MIN_NS.
+ * Spinning. To wake a thread that sleeps in the kernel takes 10 to 30 us, to be seen by one that
+ * spins 0.1 us. So where waits are short a waiter spins first. How long is decided by a moving
+ * average over the latest waits of the pool, from queueing to hand-off (what it takes the sleeper to
+ * wake is not in it): up to twice that, and not at all when it is above SPIN_MAX_NS, the most that
+ * spinning can gain. Spinners of the whole process number less than its processors, for who holds the
+ * arena needs one to run on. The first waits of a pool find an average of 0 and spin for SPIN_MIN_NS.
  */
 #define _GNU_SOURCE
 #include "pool_private.h"
@@ -28,6 +28,9 @@
 #define SPIN_MAX_NS UINT64_C(20000)
 #define SPIN_MIN_NS UINT64_C(4000)
 enum { COOLDOWN = 64 /* as in pool.c */, PAUSES = 8 /* between two looks at the clock */ };
+
+/* Threads that spin, in the process. Sync: relaxed; a hint. */
+static _Atomic(unsigned) spinners;
 
 enum waiter_state { WAITER_NEW, WAITER_QUEUED, WAITER_CALLED };
 
@@ -112,8 +115,8 @@ static void wake_blocked(struct bp_waiter *w, bp_arena *arena, int error)
 
     (void)arena;
     (void)error;
-    /* Once the word says DELIVERED the thread may be gone and its stack with it: the kernel takes the address for
-     * a number, and whoever sleeps there by then sees a spurious wake-up. */
+    /* Once the word says DELIVERED the thread may be gone and its stack with it: the kernel takes
+     * the address for a number, and whoever sleeps there by then sees a spurious wake-up. */
     if (atomic_exchange_explicit(&b->word, DELIVERED, memory_order_acq_rel) == PARKED)
         os_wake(&b->word);
 }
@@ -178,9 +181,9 @@ static struct bp_waiter *serve_head(bp_pool *pool)
             pool->misses++;
             return waiter_serve(pool, a);
         }
-        a->next = NULL; /* nobody is there any more */
+        a->next = NULL; /* nobody is there any more; */
         pool_dispose(pool, a);
-        return NULL;
+        return pool->first_waiter != NULL ? serve_head(pool) : NULL; /* or somebody who came meanwhile */
     }
     if (rc == EAGAIN || pool->first_waiter == NULL || pool->total - pool->in_transit > pool_idle(pool))
         return NULL;
@@ -233,12 +236,10 @@ void waiters_after_fork(bp_pool *pool)
         if (w->fn == wake_blocked)
             queue_remove(pool, w);
     }
+    atomic_store_explicit(&spinners, 0, memory_order_relaxed); /* they are in the parent, too */
 }
 
 /* ---- blocking ---- */
-
-/* Threads that spin, in the process. Sync: relaxed; a hint. */
-static _Atomic(unsigned) spinners;
 
 static bool delivered(struct blocked *b)
 {
@@ -311,15 +312,13 @@ int bp_pool_checkout_wait(bp_pool *arg, int64_t timeout_ns, bp_arena **out)
     uint64_t usual_wait_ns, deadline;
     int rc;
 
-    if (timeout_ns == 0) {
-        rc = bp_pool_checkout(arg, out);
-        return rc == EAGAIN ? ETIMEDOUT : rc;
-    }
     pool = pool_enter(arg, "checkout_wait");
     if (pool == NULL || out == NULL)
         return EINVAL;
-    if (pool->max_arenas == 0)
-        return EAGAIN;
+    if (timeout_ns == 0) {
+        rc = bp_pool_checkout(arg, out);
+        return rc == EAGAIN && pool->max_arenas != 0 ? ETIMEDOUT : rc;
+    }
     memset(&b.waiter, 0, sizeof b.waiter);
     b.waiter.fn = wake_blocked;
     b.waiter.thread = thread_tid();
@@ -327,7 +326,8 @@ int bp_pool_checkout_wait(bp_pool *arg, int64_t timeout_ns, bp_arena **out)
     rc = pool_checkout_or_queue(pool, &b.waiter, out);
     if (rc != EINPROGRESS)
         return rc;
-    usual_wait_ns = atomic_load_explicit(&pool->usual_wait_ns, memory_order_relaxed); /* pairs with end_wait */
+    /* Pairs with end_wait. */
+    usual_wait_ns = atomic_load_explicit(&pool->usual_wait_ns, memory_order_relaxed);
     deadline = timeout_ns < 0 ? UINT64_MAX : b.waiter.since_ns + (uint64_t)timeout_ns;
     rc = wait_for(pool, &b, usual_wait_ns, deadline);
     if (rc == 0)
@@ -347,8 +347,6 @@ int bp_pool_checkout_async(bp_pool *arg, struct bp_waiter *waiter)
         return EINVAL;
     if (waiter->state == WAITER_QUEUED)
         return EBUSY;
-    if (pool->max_arenas == 0)
-        return EAGAIN;
     waiter->thread = 0;
     rc = pool_checkout_or_queue(pool, waiter, &arena);
     if (rc == EINPROGRESS)
@@ -371,7 +369,8 @@ int bp_waiter_cancel(struct bp_waiter *waiter)
 
     if (pool == NULL)
         return EINVAL;
-    if (atomic_load_explicit(&pool->magic, memory_order_relaxed) != POOL_ALIVE) /* pairs with bp_pool_destroy */
+    /* Pairs with bp_pool_destroy. */
+    if (atomic_load_explicit(&pool->magic, memory_order_relaxed) != POOL_ALIVE)
         return EALREADY; /* no pool is destroyed while anybody waits */
     pthread_mutex_lock(&pool->lock);
     queued = waiter->state == WAITER_QUEUED;
@@ -387,9 +386,11 @@ int bp_waiter_cancel(struct bp_waiter *waiter)
 
 void waiter_refused(bp_pool *pool)
 {
-    if (pool->event_fd < 0 || pool->armed)
+    if (pool->event_fd < 0)
         return;
-    /* First unreadable, then armed: the other way round this would swallow the signal of an arena that comes
+    /* Also when it is armed already: a signal may have come late, for an arena that was taken since.
+     *
+     * First unreadable, then armed: the other way round this would swallow the signal of an arena that comes
      * back in between. One that came back before is found by pool_leave. */
     pthread_mutex_unlock(&pool->lock);
     os_event_clear(pool->event_fd);
@@ -401,10 +402,17 @@ void waiter_refused(bp_pool *pool)
 int bp_pool_eventfd(bp_pool *arg, int *fd)
 {
     bp_pool *pool = arg != NULL ? pool_enter(arg, "eventfd") : NULL;
-    int made, unused = -1, rc;
+    int made, known, unused = -1, rc;
 
     if (pool == NULL || fd == NULL)
         return EINVAL;
+    pthread_mutex_lock(&pool->lock);
+    known = pool->event_fd;
+    pthread_mutex_unlock(&pool->lock);
+    if (known >= 0) {
+        *fd = known;
+        return 0;
+    }
     rc = os_event(true, &made);
     if (rc != 0)
         return rc;

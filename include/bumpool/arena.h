@@ -186,7 +186,8 @@ BP_API void bp_arena_reset(bp_arena *a);
 
 /* ---- facts ---- O(1), except capacity and owns, which are O(extents). */
 BP_API size_t bp_arena_used(const bp_arena *a);       /* bytes handed out, with padding */
-BP_API size_t bp_arena_capacity(const bp_arena *a);   /* bytes usable in the extents it holds, spares included */
+BP_API size_t bp_arena_capacity(const bp_arena *a);   /* bytes usable in the extents it holds,
+                                                         spares included */
 BP_API size_t bp_arena_remaining(const bp_arena *a);  /* bytes left in the current extent, committed or not */
 BP_API size_t bp_arena_high_water(const bp_arena *a); /* the most `used` has ever been */
 BP_API bool bp_arena_owns(const bp_arena *a, const void *p); /* p points to a byte, be it padding, handed out

@@ -21,8 +21,9 @@ enum bp_misuse_kind {
     BP_MISUSE_POOL_ARENA,           /* bp_arena_destroy of an arena that belongs to a pool: EINVAL */
     BP_MISUSE_DEAD_MARK,            /* rewind to a mark that is no longer below the cursor: EINVAL */
     BP_MISUSE_BUSY_ARENA,           /* reset, rewind, destroy or give_back from inside a cleanup: EBUSY */
-    BP_MISUSE_LIVE_ARENAS           /* bp_pool_destroy while arenas are live: EBUSY. Told, but not fatal: the default
-                                       handler prints its line and does not abort */
+    BP_MISUSE_LIVE_ARENAS           /* bp_pool_destroy while arenas are live or somebody
+                                       waits: EBUSY. Told, but not fatal: the default handler
+                                       prints its line and does not abort */
 };
 
 struct bp_misuse {

@@ -18,12 +18,12 @@
  * A NULL pool is valid: checkout makes a fresh arena of the default configuration with malloc and
  * give_back frees it, under the same rules. It keeps nothing idle.
  *
- * fork, at any moment and in any thread: the child may go on with its copy of every pool, and with the arenas that
- * the forking thread had checked out; with the stock backings over private memory it shares nothing with the
- * parent. Arenas that other threads held, or were moving in or out, stay live in the child for ever,
- * so that there bp_pool_destroy says EBUSY. Threads that waited are in the parent alone; an async waiter
- * stays queued in both. A pool's reaper, eventfd and timerfd: see there. fork itself waits for pool calls of
- * other threads that hold a pool's lock, which is never for long. _Fork and vfork give none of this.
+ * fork, at any moment and in any thread: the child may go on with its copy of every pool, and with the arenas
+ * that the forking thread had checked out; with the stock backings over private memory it shares nothing with
+ * the parent. Arenas that other threads held, or were moving in or out, stay live in the child for ever, so
+ * that there bp_pool_destroy says EBUSY. Threads that waited are in the parent alone; an async waiter stays
+ * queued in both. A pool's reaper, eventfd and timerfd: see there. fork itself waits for pool calls of other
+ * threads that hold a pool's lock, which is never for long. _Fork and vfork give none of this.
  */
 #ifndef BUMPOOL_H
 #error "include <bumpool.h>"
@@ -45,16 +45,17 @@ struct bp_pool_config {
     size_t prefault;                   /* bytes of each arena that prewarm makes resident */
     bool zero_on_give_back;            /* overwrite what a unit of work touched before the arena can be had
                                           by the next one */
-    uint64_t retain_ns;                /* ns for which bp_pool_tick and the reaper retain what was not needed; 0:
-                                          not at all; BP_FOREVER: they do nothing */
+    uint64_t retain_ns;                /* ns for which bp_pool_tick and the reaper retain what was
+                                          not needed; 0: not at all; BP_FOREVER: they do nothing */
     unsigned flags;                    /* of enum bp_pool_flag */
 };
 #define BP_FOREVER UINT64_MAX
 enum bp_pool_flag {
-    BP_POOL_REAPER = 1 /* a thread of the library calls bp_pool_tick when it is due, and releases all idle
-                          arenas when the system runs out of memory (PSI, where it may be read). One thread
-                          serves all such pools of the process, and sleeps while none needs it. It blocks all
-                          signals. In a child of fork it starts anew with the pool's next mint, or new pool. */
+    BP_POOL_REAPER = 1 /* a thread of the library calls bp_pool_tick when it is due, and releases
+                          all idle arenas when the system runs out of memory (PSI, where it may
+                          be read). One thread serves all such pools of the process, and sleeps
+                          while none needs it. It blocks all signals. In a child of fork it
+                          starts anew with the pool's next mint, or new pool. */
 };
 #define BP_POOL_CONFIG_INIT                                                                              \
     { sizeof(struct bp_pool_config), NULL, BP_ARENA_SIZE_DEFAULT, BP_ARENA_SPILL, BP_ARENA_SPARE_DEFAULT, \
@@ -62,34 +63,35 @@ enum bp_pool_flag {
 
 /* Creates a pool over `backing` (NULL: the mmap backing), which must outlive it. Mints nothing yet.
  * EINVAL: unknown struct_size, policy or flag, arena_size 0 or above PTRDIFF_MAX, out NULL, a backing without
- * acquire or dispose; ENOMEM; EAGAIN or EPERM: no reaper thread could be made. */
+ * acquire or dispose; ENOMEM; EAGAIN, EPERM, EMFILE or ENFILE: no reaper thread could be made. */
 BP_API int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_pool **out) BP_NODISCARD;
 
 /* Disposes of the idle arenas and ends the pool, whose struct (some 14 KiB) is kept for the next
- * bp_pool_create. EBUSY while arenas are live or somebody waits: nothing is freed, and a message names the first
- * few live arenas (BP_MISUSE_LIVE_ARENAS, which does not abort). 0 for NULL. */
+ * bp_pool_create. EBUSY while arenas are live or somebody waits: nothing is freed, and a message
+ * names the first few live arenas (BP_MISUSE_LIVE_ARENAS, which does not abort). 0 for NULL. */
 BP_API int bp_pool_destroy(bp_pool *pool);
 
-/* Refuses checkouts and prewarm from now on, with ECANCELED, and ends every wait with ECANCELED. Arenas may still be
- * given back. Again is harmless. EINVAL for NULL. */
+/* Refuses checkouts and prewarm from now on, with ECANCELED, and ends every wait with
+ * ECANCELED. Arenas may still be given back. Again is harmless. EINVAL for NULL. */
 BP_API int bp_pool_close(bp_pool *pool);
 
 /* ---- checkout and give_back ----
  *
- * bp_pool_checkout and bp_pool_give_back are inline where the compiler allows it, since a call into a shared
- * library costs more than what they do; the library exports a copy of both (see BP_INLINE). Not under ThreadSanitizer, which
- * cannot see the barrier that the inline path relies on.
+ * bp_pool_checkout and bp_pool_give_back are inline where the compiler allows it, since a call into
+ * a shared library costs more than what they do; the library exports a copy of both (see BP_INLINE).
+ * Not under ThreadSanitizer, which cannot see the barrier that the inline path relies on.
  *
- * bp_pool_checkout hands out an empty arena: the one that this thread gave back last, else the newest idle one, last of all
- * those that other threads gave back last, else a new one. Never blocks, and does not overtake waiters. EAGAIN:
- * max_arenas exist and none is idle, or those that are are just then in the hands of release_idle, tick, trim or
- * prewarm; ENOMEM or the backing's error: no idle arena and none could be made; ECANCELED: the pool is closed;
- * EINVAL: out NULL. Cost: a thread that reuses its own arenas (up to 32 at a time) takes no lock and no
+ * bp_pool_checkout hands out an empty arena: the one that this thread gave back last, else the
+ * newest idle one, last of all those that other threads gave back last, else a new one. Never
+ * blocks, and does not overtake waiters. EAGAIN: max_arenas exist and none is idle, or those
+ * that are are just then in the hands of release_idle, tick, trim or prewarm; ENOMEM or the
+ * backing's error: no idle arena and none could be made; ECANCELED: the pool is closed; EINVAL:
+ * out NULL. Cost: a thread that reuses its own arenas (up to 32 at a time) takes no lock and no
  * atomic read-modify-write, some 3 ns for both calls. bp_pool_checkout_wait is in waiter.h.
  *
- * bp_pool_give_back takes an arena back and resets it; it is the caller's no more, whatever the caps say. At
- * max_idle the oldest idle arena makes room; an arena over max_idle_bytes loses its spares first, and is disposed
- * of if that is not enough. EINVAL and EBUSY for misuse only; EINVAL without a report for NULL. */
+ * bp_pool_give_back takes an arena back and resets it; it is the caller's no more, whatever the caps say.
+ * At max_idle the oldest idle arena makes room; an arena over max_idle_bytes loses its spares first, and is
+ * disposed of if that is not enough. EINVAL and EBUSY for misuse only; EINVAL without a report for NULL. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define BP_POOL_OUT_OF_LINE
@@ -169,24 +171,24 @@ BP_API int bp_pool_checkout(bp_pool *pool, bp_arena **out) BP_NODISCARD;
 BP_API int bp_pool_give_back(bp_pool *pool, bp_arena *arena);
 #endif
 
-/* The same for a caller who knows about how many bytes it will use: of the newest few idle arenas, the one
- * whose pages in use so far suit that best, so that large units of work meet again the arenas that large units
- * have used and the others stay small. A hint: the arena may be any. Cost: a lock, unless the arena that this
- * thread gave back last suits. */
+/* The same for a caller who knows about how many bytes it will use: of the newest few idle
+ * arenas, the one whose pages in use so far suit that best, so that large units of work meet
+ * again the arenas that large units have used and the others stay small. A hint: the arena
+ * may be any. Cost: a lock, unless the arena that this thread gave back last suits. */
 BP_API int bp_pool_checkout_sized(bp_pool *pool, size_t bytes, bp_arena **out) BP_NODISCARD;
 
-/* The same as bp_pool_checkout, with a name for what the arena is used for, shown by bp_pool_each_live. `site` must stay
- * valid until the arena is given back; a string literal does. BP_POOL_CHECKOUT names its own line. Cost: a few
- * ns more. */
+/* The same as bp_pool_checkout, with a name for what the arena is used for, shown by
+ * bp_pool_each_live. `site` must stay valid until the arena is given back; a string literal
+ * does. BP_POOL_CHECKOUT names its own line. Cost: a few ns more. */
 BP_API int bp_pool_checkout_at(bp_pool *pool, const char *site, bp_arena **out) BP_NODISCARD;
 #define BP_POOL_CHECKOUT(pool, out) bp_pool_checkout_at((pool), BP_POOL_SITE_(__FILE__, __LINE__), (out))
 #define BP_POOL_SITE_(file, line) BP_POOL_SITE__(file, line)
 #define BP_POOL_SITE__(file, line) file ":" #line
 
-/* Mints up to `n` idle arenas ahead of need, fewer where a cap comes first (that is no error), each with
- * the first `prefault` bytes resident. *added (may be NULL) is the number added, on error too: ENOMEM or
- * the backing's error stops the work, what was added stays. ECANCELED: the pool is closed. A backing that cannot populate is no error. The
- * NULL pool keeps nothing: 0, and none added. */
+/* Mints up to `n` idle arenas ahead of need, fewer where a cap comes first (that is no error), each
+ * with the first `prefault` bytes resident. *added (may be NULL) is the number added, on error too:
+ * ENOMEM or the backing's error stops the work, what was added stays. ECANCELED: the pool is closed.
+ * A backing that cannot populate is no error. The NULL pool keeps nothing: 0, and none added. */
 BP_API int bp_pool_prewarm(bp_pool *pool, size_t n, size_t *added);
 
 /* Arenas in the pool / checked out. A moment's value when other threads are at work. Cost: a lock. */
@@ -203,26 +205,27 @@ BP_API int bp_pool_trim(bp_pool *pool, size_t keep);
 
 /* ---- giving memory back unasked ----
  *
- * What the pool retains follows demand. An arena that was not needed for retain_ns has its pages released, and is
- * disposed of when it was not needed for eight times as long. Since idle arenas are reused newest first, those in
- * excess of the most that were live at a time are the ones not needed. An arena that touched far more than units of
- * work have used lately (the 95th percentile over the recent periods) is cut back to that: a spike
- * ages out, and a steady load never meets a page fault on its account.
+ * What the pool retains follows demand. An arena that was not needed for retain_ns has its pages released,
+ * and is disposed of when it was not needed for eight times as long. Since idle arenas are reused newest
+ * first, those in excess of the most that were live at a time are the ones not needed. An arena that
+ * touched far more than units of work have used lately (the 95th percentile over the recent periods) is
+ * cut back to that: a spike ages out, and a steady load never meets a page fault on its account.
  *
  * This happens in bp_pool_tick, and in nothing else. Call it, or have it called: by an event loop with
  * bp_pool_timerfd, or by the reaper (BP_POOL_REAPER). */
 
-/* Does what is due at `now_ns`, a time in ns of any clock that does not go back, CLOCK_MONOTONIC where there is a reaper or
- * a timerfd. Oldest first and off the lock, at most 64 arenas or about 64 MiB in one call, so that there is no
- * cliff. *next_ns (may be NULL) is when to call again: at most retain_ns / 4 away while the pool is in use, later
- * the longer it is not, UINT64_MAX when the pool holds no arenas. Earlier calls do nothing and cost a
- * lock. 0; EINVAL for a destroyed pool. */
+/* Does what is due at `now_ns`, a time in ns of any clock that does not go back, CLOCK_MONOTONIC where
+ * there is a reaper or a timerfd. Oldest first and off the lock, at most 64 arenas or about 64 MiB in
+ * one call, so that there is no cliff. *next_ns (may be NULL) is when to call again: at most a quarter
+ * of retain_ns (or 1 ms) away while the pool is in use, later the longer it is not, UINT64_MAX when
+ * the pool holds no arenas. Earlier calls do nothing and cost a lock. An arena is idle, for this,
+ * since the first call that was due after it came back. 0; EINVAL for a destroyed pool. */
 BP_API int bp_pool_tick(bp_pool *pool, uint64_t now_ns, uint64_t *next_ns);
 
-/* *fd: a timerfd(2) that becomes readable when bp_pool_tick is due; the tick sets it anew, there is no need to read
- * it. It belongs to the pool, which closes it when destroyed: every call gives the same one. CLOCK_MONOTONIC,
- * non-blocking, close-on-exec. In a child of fork it is closed, and a call there makes another.
- * EINVAL: fd NULL or pool NULL; EMFILE, ENFILE, ENOMEM. */
+/* *fd: a timerfd(2) that becomes readable when bp_pool_tick is due; the tick sets it anew, there
+ * is no need to read it. It belongs to the pool, which closes it when destroyed: every call gives
+ * the same one. CLOCK_MONOTONIC, non-blocking, close-on-exec. In a child of fork it is closed,
+ * and a call there makes another. EINVAL: fd NULL or pool NULL; EMFILE, ENFILE, ENOMEM. */
 BP_API int bp_pool_timerfd(bp_pool *pool, int *fd);
 
 /* ---- scope ---- for compilers with the cleanup attribute */

@@ -2,8 +2,8 @@
  * What a pool says about itself: figures, and who holds its arenas.
  *
  * Thread rule: any thread at any time, as for all functions of a pool. The figures of one call belong
- * together as far as they change under the pool's lock; checkouts and give_backs that go through a thread's own
- * lane are counted there, so that counting costs no shared cache line, and are summed as they are found.
+ * together as far as they change under the pool's lock; checkouts and give_backs that go through a thread's
+ * own lane are counted there, so that counting costs no shared cache line, and are summed as they are found.
  */
 #ifndef BUMPOOL_H
 #error "include <bumpool.h>"
@@ -19,13 +19,13 @@ BP_BEGIN_DECLS
  * Members are only ever added in the place of `reserved`. */
 struct bp_pool_stats {
     uint64_t checkouts;      /* successful ones */
-    uint64_t hits;           /* of these, served by an idle arena */
+    uint64_t hits;           /* of these, served without making an arena */
     uint64_t give_backs;     /* successful ones */
     uint64_t mints;          /* arenas made, by checkout and prewarm */
-    uint64_t disposals;      /* arenas unmade, by caps, trim and destroy */
+    uint64_t disposals;      /* arenas unmade, by caps, trim and tick */
     uint64_t spills;         /* spill extents acquired */
-    uint64_t releases;       /* arenas whose pages release_idle returned */
-    uint64_t released_bytes; /* pages returned by release_idle */
+    uint64_t releases;       /* arenas whose pages release_idle and tick returned */
+    uint64_t released_bytes; /* bytes returned by release_idle and tick, cuts included */
     uint64_t refusals;       /* checkouts that got EAGAIN */
     uint64_t idle, live;     /* arenas now */
     uint64_t peak_arenas;    /* the most idle + live there were */
@@ -45,8 +45,8 @@ struct bp_pool_stats {
     uint64_t peak_committed_bytes; /* the most committed_bytes there were */
     uint64_t cuts;           /* arenas cut back by bp_pool_tick because lately less was used of them */
     uint64_t reserved[23];   /* 0 */
-    uint64_t high_water_log2[48]; /* arenas now by the most bytes that each had in use: element i counts those of
-                                2^i to 2^(i+1) - 1, element 0 also those never used, the last all above */
+    uint64_t high_water_log2[48]; /* arenas now by the most bytes that each had in use: element i counts those
+                                of 2^i to 2^(i+1) - 1, element 0 also those never used, the last all above */
 };
 
 /* Fills *stats. Cost: a lock and a look at every lane. EINVAL: stats NULL. */
@@ -64,21 +64,23 @@ enum bp_stats_format {
     BP_STATS_JSON = 1  /* one object, with the names of struct bp_pool_stats, and the live arenas; RFC 8259 */
 };
 
-/* Prints the figures and the live arenas, those of the first 16 in the text. 0; EINVAL: file NULL or an unknown
- * format; EIO or the error of the write, ENOMEM. */
+/* Prints the figures and the live arenas, in the text the first 16 of them. Does not flush
+ * `file`: what it buffers may fail later. 0; EINVAL: file NULL or an unknown format; EIO or
+ * the error of the write; ENOMEM. */
 BP_API int bp_pool_print_stats(bp_pool *pool, FILE *file, enum bp_stats_format format);
 
 /* One arena that is checked out. */
 struct bp_live_arena {
     const bp_arena *arena; /* somebody else's: compare, do not use */
     const char *site;      /* as given to bp_pool_checkout_at, or NULL */
-    long thread;           /* the kernel's number (gettid) of the thread that checked it out; 0: not known, since
-                              it was handed to an async waiter */
+    long thread;           /* the kernel's number (gettid) of the thread that checked it out;
+                              0: not known, since it was handed to an async waiter */
 };
 
-/* Calls `fn` for every arena that is checked out, until it returns something other than 0, and returns that; else
- * 0. The list is a moment's, taken before the first call: `fn` is called without a lock and may use the pool.
- * EINVAL: fn NULL; ENOMEM: no memory for the list. Cost: a look at every arena of the pool, and a malloc. */
+/* Calls `fn` for every arena that is checked out, until it returns something other than 0,
+ * and returns that; else 0. The list is a moment's, taken before the first call: `fn` is
+ * called without a lock and may use the pool. EINVAL: fn NULL; ENOMEM: no memory for the
+ * list. Cost: a look at every arena of the pool, and a malloc. */
 BP_API int bp_pool_each_live(bp_pool *pool, int (*fn)(const struct bp_live_arena *live, void *data), void *data);
 
 BP_END_DECLS
