@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Giving memory back unasked, in real time: the reaper, which is a thread of the library, and the timerfd, which
- * an event loop waits for. The linker sends the library's calls of pthread_create and os_pressure here.
+ * Giving memory back unasked, in real time: the reaper, which is a thread of the library, and the timerfd,
+ * which an event loop waits for. The linker sends the library's calls of pthread_create and os_pressure here.
  *
  * Nothing is asserted about how long anything takes, but that it comes to pass in a generous time.
  */
@@ -36,17 +36,17 @@ static sigset_t mask_at_create; /* which the thread inherits */
 static int pressure_fd = -1;    /* what os_pressure hands out, once */
 
 /* The names are the linker's. */
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*fn)(void *), void *data);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*fn)(void *), void *data);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*fn)(void *), void *data);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*fn)(void *), void *data);
 int __wrap_os_pressure(int *fd);
 
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*fn)(void *), void *data)
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*fn)(void *), void *data)
 {
     int rc = thread_error;
 
     pthread_sigmask(SIG_BLOCK, NULL, &mask_at_create);
     if (rc == 0)
-        rc = __real_pthread_create(thread, attributes, fn, data);
+        rc = __real_pthread_create(thread, how, fn, data);
     if (rc == 0)
         last_thread = *thread;
     return rc;
@@ -511,7 +511,7 @@ START_TEST(refused_destroy_changes_nothing)
     }
     bp_set_misuse_handler(NULL, NULL);
     ck_assert_uint_eq(reapers(), 1);
-    ck_assert_uint_ge(pages_resident(r.start, r.size), r.size / page_size() - 1); /* live: nobody touches it */
+    ck_assert_uint_ge(pages_resident(r.start, r.size), r.size / page_size() - 1); /* live: not touched */
     given(pool, a);
     ck_assert(comes_true(is_gone, &r));
     pool_gone(pool);

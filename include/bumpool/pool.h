@@ -127,12 +127,13 @@ struct bp_lane {
 
 BP_INLINE BP_NODISCARD int bp_pool_checkout(bp_pool *pool, bp_arena **out)
 {
-    struct bp_lane *lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
+    struct bp_lane *lane;
     struct bp_lane_slot *slot;
     bp_arena *arena;
 
     if (BP_UNLIKELY(pool == NULL || out == NULL))
         return bp_pool_checkout_slow(pool, out);
+    lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
     slot = lane->front;
     if (BP_UNLIKELY(__atomic_load_n(&slot->state, __ATOMIC_RELAXED) != 0))
         return bp_pool_checkout_slow(pool, out);
@@ -148,11 +149,12 @@ BP_INLINE BP_NODISCARD int bp_pool_checkout(bp_pool *pool, bp_arena **out)
 
 BP_INLINE int bp_pool_give_back(bp_pool *pool, bp_arena *arena)
 {
-    struct bp_lane *lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
+    struct bp_lane *lane;
     struct bp_lane_slot *slot;
 
     if (BP_UNLIKELY(pool == NULL))
         return bp_pool_give_back_slow(pool, arena);
+    lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
     slot = lane->front;
     /* Only the pool's own arenas get into a slot, so `arena` is no wild pointer once it is found there. */
     if (BP_UNLIKELY(__atomic_load_n(&slot->arena, __ATOMIC_RELAXED) != arena ||
