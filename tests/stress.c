@@ -264,9 +264,33 @@ static void check_at_rest(struct playground *g)
     check_eq(live, 0);
 }
 
+/* With its last arena goes all that was counted for it. */
+static void check_empty(struct playground *g)
+{
+    struct bp_pool_stats s;
+
+    for (int i = 0; i < 2000 && bp_pool_idle_count(g->pool) != 0; i++) {
+        check_eq(bp_pool_trim(g->pool, 0), 0);
+        if (bp_pool_idle_count(g->pool) != 0)
+            nap(5 * MS); /* the reaper has some in its hands */
+    }
+    check_eq(bp_pool_stats(g->pool, &s), 0);
+    check_eq(s.idle, 0);
+    check_eq(s.idle_bytes, 0);
+    /* An arena that the reaper disposes of at this moment is still counted here. */
+    if ((g->config.flags & BP_POOL_REAPER) == 0) {
+        check_eq(s.mints, s.disposals);
+        check_eq(s.reserved_bytes, 0);
+        check_eq(s.committed_bytes, 0);
+        check_eq(s.touched_bytes, 0);
+        check_eq(s.resident_bytes, 0);
+    }
+}
+
 static void ground_close(struct playground *g)
 {
     check_at_rest(g);
+    check_empty(g);
     check_eq(bp_pool_destroy(g->pool), 0);
     if (g->is_faulty) {
         check_eq(atomic_load(&g->faulty.extents), 0);
@@ -757,6 +781,7 @@ static void do_own_pool(struct worker *w)
     while (n != 0)
         unit_end(&held[--n]);
     check_at_rest(&g);
+    check_empty(&g);
     check_eq(bp_pool_destroy(g.pool), 0);
 }
 
