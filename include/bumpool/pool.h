@@ -23,7 +23,9 @@
  * the parent. Arenas that other threads held, or were moving in or out, stay live in the child for ever, so
  * that there bp_pool_destroy says EBUSY. Threads that waited are in the parent alone; an async waiter stays
  * queued in both. A pool's reaper, eventfd and timerfd: see there. fork itself waits for pool calls of other
- * threads that hold a pool's lock, which is never for long. _Fork and vfork give none of this.
+ * threads that hold a pool's lock, which is never for long. _Fork and vfork give none of this. Locks of a
+ * backing are its own: of the stock ones `buffer` has one, which another thread may have held in that very
+ * moment, so that the child should mint no arena over it.
  */
 #ifndef BUMPOOL_H
 #error "include <bumpool.h>"
