@@ -128,6 +128,23 @@ void service_end(bp_pool *pool, struct arena *a)
     arena_unflag(a, ARENA_RESIZED);
 }
 
+void service_abandon(bp_pool *pool)
+{
+    unsigned slabs = atomic_load_explicit(&pool->slab_count, memory_order_relaxed); /* written under the lock */
+
+    for (unsigned k = 0; pool->serviced != 0 && k < slabs; k++)
+        for (size_t i = 0; i < (size_t)SLAB_FIRST << k; i++) {
+            struct arena *a = &pool->slabs[k][i];
+
+            if (a->state != STATE_SERVICED)
+                continue;
+            a->state = STATE_LIVE;
+            a->holder = 0;
+            pool->serviced--;
+            keep_drop(pool, a);
+        }
+}
+
 size_t pool_idle(bp_pool *pool)
 {
     return pool->warm.count + pool->cold.count + pool->serviced + lanes_idle(pool);

@@ -53,6 +53,7 @@ static void after_fork(bool child)
         if (child) {
             waiters_after_fork(pool);
             lanes_collect(pool, lane_here(pool));
+            service_abandon(pool);
             /* The descriptors are the parent's as well: not to be set or cleared from here. */
             os_close(pool->event_fd);
             os_close(pool->tick_fd);

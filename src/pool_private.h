@@ -228,6 +228,9 @@ void service_begin(bp_pool *pool, struct arena *a);
  * to be counted. */
 void service_end(bp_pool *pool, struct arena *a);
 
+/* In the child of a fork: what other threads had taken out for work stays with them, who are not there, for ever. */
+void service_abandon(bp_pool *pool);
+
 /* Idle arenas, wherever they are; a moment's value while lanes are in use. */
 size_t pool_idle(bp_pool *pool);
 

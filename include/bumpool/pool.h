@@ -25,7 +25,7 @@
  * queued in both. A pool's reaper, eventfd and timerfd: see there. fork itself waits for pool calls of other
  * threads that hold a pool's lock, which is never for long. _Fork and vfork give none of this. Locks of a
  * backing are its own: of the stock ones `buffer` has one, which another thread may have held in that very
- * moment, so that the child should mint no arena over it.
+ * moment, so that the child should mint no arena over it. Do not fork inside an op of a backing.
  */
 #ifndef BUMPOOL_H
 #error "include <bumpool.h>"
