@@ -327,7 +327,8 @@ START_TEST(nothing_is_lost_to_timeouts)
     ck_assert_uint_eq(s.checkouts, served);
     ck_assert_uint_eq(s.timeouts, gave_up);
     ck_assert_uint_ge(s.waits, gave_up);
-    ck_assert_uint_gt(gave_up, 0);
+    if (!slow_run()) /* else threads may never meet */
+        ck_assert_uint_gt(gave_up, 0);
     all_accounted_for(pool);
     ck_assert_uint_eq(f.extents, s.idle);
     for (size_t i = 0; i < c.max_arenas; i++) { /* every one is to be had */

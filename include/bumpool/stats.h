@@ -74,7 +74,8 @@ struct bp_live_arena {
     const bp_arena *arena; /* somebody else's: compare, do not use */
     const char *site;      /* as given to bp_pool_checkout_at, or NULL */
     long thread;           /* the kernel's number (gettid) of the thread that checked it out;
-                              0: not known, since it was handed to an async waiter */
+                              0: not known, since it was handed to an async waiter. It may be one
+                              that ended, of which that thread inherited the number within bumpool */
 };
 
 /* Calls `fn` for every arena that is checked out, until it returns something other than 0,
