@@ -785,14 +785,14 @@ size_t arena_take_recent(struct arena *a)
     return recent;
 }
 
-size_t arena_resident(const struct arena *a)
+size_t arena_excess(const struct arena *a, size_t keep)
 {
     const struct segment *s = &a->first;
     size_t from, to;
 
     if (!segment_can_release(a, s))
         return a->spare_bytes;
-    from = release_from(s, 0);
+    from = release_from(s, keep);
     to = dirty_extent(s);
     return a->spare_bytes + (from < to ? to - from : 0);
 }

@@ -201,9 +201,9 @@ int arena_release_beyond(struct arena *a, size_t keep, size_t *bytes);
  * Exact: a reset is quick only up to what was noted since. */
 size_t arena_take_recent(struct arena *a);
 
-/* For an empty arena: the bytes that arena_release would return: touched and prefaulted
- * pages, where the backing can release any, and the committed bytes of the spares. */
-size_t arena_resident(const struct arena *a);
+/* For an empty arena: the most bytes that arena_release_beyond could return: touched and prefaulted pages
+ * beyond `keep`, where the backing can release any, and the committed bytes of the spares. */
+size_t arena_excess(const struct arena *a, size_t keep);
 
 /* Makes the first `bytes` usable bytes of an empty arena resident, as far as the extent reaches. 0 or the
  * backing's error. */

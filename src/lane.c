@@ -9,6 +9,10 @@
 
 #include <stdlib.h>
 
+/* Slow checkouts for which a thread stays away from its lane after another had to take an arena out of it:
+ * threads that share arenas meet at the lists instead of interrupting each other. */
+enum { COOLDOWN = 64 };
+
 struct lane_slot lane_closed_slot = { .state = SLOT_CLOSED };
 
 void lane_close(struct lane *lane)
@@ -41,7 +45,9 @@ struct lane *lane_mine(bp_pool *pool)
         atomic_init(&deep->slots[i].arena, slot_nobody(&deep->slots[i]));
         atomic_init(&deep->slots[i].state, SLOT_OUT);
     }
+    pthread_mutex_lock(&pool->lock); /* for a child of fork, which finds all of it or nothing */
     lane->deep = deep;
+    pthread_mutex_unlock(&pool->lock);
     return lane;
 }
 
@@ -57,7 +63,7 @@ static void vacate(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uin
     atomic_store_explicit(&a->home, NULL, memory_order_relaxed); /* pairs with bp_pool_give_back */
     if (state == SLOT_OUT) {
         a->state = STATE_LIVE;
-        a->holder = lane->deep->thread;
+        a->holder = thread_tid_of(slot->lane);
         keep_drop(pool, a);
     } else {
         pool_put_idle(pool, a);
@@ -130,7 +136,6 @@ void lane_settle(bp_pool *pool, struct lane *lane)
 {
     if (lane->deep == NULL)
         return;
-    lane->deep->thread = thread_tid();
     /* Written under the lock. */
     if (BP_LIKELY(atomic_load_explicit(&lane->revoked, memory_order_relaxed) == 0))
         return;
@@ -178,7 +183,7 @@ static void revoke(bp_pool *pool, struct lane *lane, uint64_t ticket)
     atomic_store_explicit(&lane->revoked, 1, memory_order_seq_cst); /* pairs with lane_store */
 }
 
-bool lane_evict(bp_pool *pool, struct lane_slot *slot, unsigned cooldown)
+bool lane_evict(bp_pool *pool, struct lane_slot *slot)
 {
     struct lane *lane = &pool->lanes[slot->lane];
 
@@ -186,8 +191,7 @@ bool lane_evict(bp_pool *pool, struct lane_slot *slot, unsigned cooldown)
     revoke(pool, lane, pool->tickets + 1);
     if (atomic_load_explicit(&slot->state, memory_order_seq_cst) != SLOT_OUT) /* pairs with lane_store */
         return false;
-    if (cooldown > lane->cooldown)
-        lane->cooldown = (uint16_t)cooldown;
+    lane->cooldown = COOLDOWN;
     /* No store of the owner to this slot stands from here on. */
     vacate(pool, lane, slot, SLOT_OUT);
     slot->seen = SLOT_CLOSED;
@@ -219,7 +223,7 @@ static bool lane_has(const struct lane *lane, unsigned want)
     return false;
 }
 
-bool lanes_drain(bp_pool *pool, unsigned want, unsigned cooldown)
+bool lanes_drain(bp_pool *pool, unsigned want, bool cool_down)
 {
     struct lane *mine = lane_here(pool);
     uint64_t ticket = pool->tickets + 1;
@@ -238,8 +242,8 @@ bool lanes_drain(bp_pool *pool, unsigned want, unsigned cooldown)
             revoke(pool, l, ticket);
             l->wanted |= (uint16_t)want;
             /* Now, lest an owner that comes by during the barrier homes it again. */
-            if (cooldown > l->cooldown)
-                l->cooldown = (uint16_t)cooldown;
+            if (cool_down)
+                l->cooldown = COOLDOWN;
             revoked = true;
         }
     }

@@ -121,13 +121,13 @@ bool lane_unhome_oldest(bp_pool *pool, struct lane *lane);
 /* For whoever gives back an arena that is homed, and out, in the lane of another thread: LIVE and not
  * counted. There is no barrier here, for handing arenas on to other threads is common: if the owner gives it
  * back too in the same instant, that misuse is seen, false, but for the few ns that its store is on its way.
- * Its owner keeps away from the lane for `cooldown` slow checkouts. */
-bool lane_evict(bp_pool *pool, struct lane_slot *slot, unsigned cooldown);
+ * Its owner keeps away from the lane for a while. */
+bool lane_evict(bp_pool *pool, struct lane_slot *slot);
 
 /* Takes the arenas in the states of `want` (LANE_IDLE, LANE_OUT) out of all lanes. Drops the lock meanwhile.
- * `cooldown` keeps the owners from homing for that many slow checkouts. True if a second look is worth while:
+ * `cool_down` keeps the owners from homing for a while. True if a second look is worth while:
  * a lane was emptied, or the lock was dropped and others may have done it. */
-bool lanes_drain(bp_pool *pool, unsigned want, unsigned cooldown);
+bool lanes_drain(bp_pool *pool, unsigned want, bool cool_down);
 
 /* For destroy, which is alone with the pool: takes the arenas out of all lanes, and frees the slots. For the
  * child of a fork (`mine` not NULL, its caller's lane), which is alone too: of all lanes but that one. */

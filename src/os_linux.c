@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -190,13 +191,14 @@ static size_t read_thp_page(void)
     /* 2 MiB is what goes with pages of 4 KiB */
     if (os_page_size() != 4096)
         return 0;
-    fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+    /* By syscall(2): libc's functions are cancellation points, and this may be inside a checkout. */
+    fd = (int)syscall(SYS_openat, AT_FDCWD, "/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         errno = saved;
         return 0;
     }
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
+    n = (ssize_t)syscall(SYS_read, fd, text, sizeof text - 1);
+    (void)syscall(SYS_close, fd);
     errno = saved;
     text[n < 0 ? 0 : n] = '\0';
     return strstr(text, "[always]") != NULL ? (size_t)2 << 20 : 0;

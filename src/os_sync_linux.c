@@ -2,6 +2,9 @@
  *
  * Linux: futex(2), eventfd(2), timerfd(2), and the pressure stall information of Linux 5.2,
  * which may be watched without privilege, in windows of 2 s, since 6.5.
+ *
+ * Files are opened, read, written and closed by syscall(2): libc's functions for that are cancellation
+ * points, and a thread that is cancelled inside a call of a pool would take a lock or an arena with it.
  */
 #define _GNU_SOURCE
 #include "os_sync.h"
@@ -102,7 +105,7 @@ void os_event_set(int fd)
     int saved = errno;
     uint64_t one = 1;
 
-    (void)!write(fd, &one, sizeof one); /* EAGAIN: it is as readable as can be */
+    (void)syscall(SYS_write, fd, &one, sizeof one); /* EAGAIN: it is as readable as can be */
     errno = saved;
 }
 
@@ -111,7 +114,7 @@ void os_event_clear(int fd)
     int saved = errno;
     uint64_t count;
 
-    (void)!read(fd, &count, sizeof count); /* EAGAIN: it was not readable */
+    (void)syscall(SYS_read, fd, &count, sizeof count); /* EAGAIN: it was not readable */
     errno = saved;
 }
 
@@ -135,12 +138,11 @@ int os_pressure(int *fd)
 {
     static const char trigger[] = "some 150000 2000000"; /* us of stall in us of window */
     int saved = errno, rc = 0;
-    int opened = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    int opened = (int)syscall(SYS_openat, AT_FDCWD, "/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
-    if (opened < 0 || write(opened, trigger, sizeof trigger) < 0) { /* with its final NUL */
+    if (opened < 0 || syscall(SYS_write, opened, trigger, sizeof trigger) < 0) { /* with its final NUL */
         rc = errno;
-        if (opened >= 0)
-            close(opened);
+        os_close(opened);
     } else {
         *fd = opened;
     }
@@ -153,6 +155,6 @@ void os_close(int fd)
     int saved = errno;
 
     if (fd >= 0)
-        close(fd);
+        (void)syscall(SYS_close, fd);
     errno = saved;
 }

@@ -18,9 +18,9 @@
 #include "lane.h"
 #include "misuse_private.h"
 
-/* Slow checkouts for which a thread stays away from its lane after another had to take an arena out of it:
- * threads that share arenas meet at the lists instead of interrupting each other. */
-enum { COOLDOWN = 64 };
+/* How often a checkout looks for an idle arena in lanes: their owners may take it, and give it back,
+ * between two looks. Bounded, for where membarrier is refused a look is never the last. */
+enum { DRAINS = 8 };
 
 /* Inlined into the way through a lane these would make it save and restore six registers. */
 #define SLOW_PATH __attribute__((noinline, cold))
@@ -54,7 +54,7 @@ static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool cou
 /* An idle arena or a new one; drops the lock where it has to. Those who wait already come first. */
 static int obtain(bp_pool *pool, struct arena **out, bool *counted)
 {
-    for (bool drained = false;; drained = true) {
+    for (unsigned drains = 0;; drains++) {
         if (pool->closed)
             return ECANCELED;
         if (pool->first_waiter != NULL)
@@ -63,7 +63,7 @@ static int obtain(bp_pool *pool, struct arena **out, bool *counted)
         *counted = *out != NULL;
         if (*out != NULL)
             return 0;
-        if (drained || !lanes_drain(pool, LANE_IDLE, COOLDOWN))
+        if (drains == DRAINS || !lanes_drain(pool, LANE_IDLE, true))
             return pool_mint(pool, out);
     }
 }
@@ -80,7 +80,8 @@ static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
     if (mine != NULL)
         lane_settle(pool, mine);
     rc = obtain(pool, &a, &counted);
-    if (rc == EAGAIN && pool->closed) /* while the lock was dropped: nobody would end a wait that begins now */
+    /* while the lock was dropped: nobody would end a wait that begins now */
+    if (rc == EAGAIN && pool->closed)
         rc = ECANCELED;
     if (rc == 0) {
         pool->misses += !counted;
@@ -304,7 +305,7 @@ static bool keep(bp_pool *pool, struct lane *mine, struct arena *a, struct arena
     if (a->footprint > pool->max_idle_bytes)
         drop_spares(pool, a);
     /* Places held for arenas that are out are the first to go. */
-    if (a->footprint <= pool->max_idle_bytes && lanes_drain(pool, LANE_OUT, COOLDOWN) && keep_try(pool, a))
+    if (a->footprint <= pool->max_idle_bytes && lanes_drain(pool, LANE_OUT, true) && keep_try(pool, a))
         return true;
     if (pool->kept < pool->max_idle) /* it is the bytes, then, and the spares may be what is too much */
         drop_spares(pool, a);
@@ -332,7 +333,7 @@ static bool take_back(bp_pool *pool, struct lane *mine, struct arena *a)
         return true;
     slot = atomic_load_explicit(&a->home, memory_order_relaxed); /* written under the lock */
     if (mine == NULL || &pool->lanes[slot->lane] != mine)
-        return lane_evict(pool, slot, COOLDOWN);
+        return lane_evict(pool, slot);
     lane_unhome(pool, mine, slot);
     return true;
 }

@@ -130,7 +130,8 @@ void service_end(bp_pool *pool, struct arena *a)
 
 void service_abandon(bp_pool *pool)
 {
-    unsigned slabs = atomic_load_explicit(&pool->slab_count, memory_order_relaxed); /* written under the lock */
+    /* written under the lock */
+    unsigned slabs = atomic_load_explicit(&pool->slab_count, memory_order_relaxed);
 
     for (unsigned k = 0; pool->serviced != 0 && k < slabs; k++)
         for (size_t i = 0; i < (size_t)SLAB_FIRST << k; i++) {

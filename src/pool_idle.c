@@ -30,7 +30,7 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
             break;
         }
         /* Places held for arenas that are checked out are not idle arenas: take them back. */
-        if (pool->kept >= pool->max_idle && !lanes_drain(pool, LANE_OUT, 0))
+        if (pool->kept >= pool->max_idle && !lanes_drain(pool, LANE_OUT, false))
             break;
         rc = pool_mint(pool, &a);
         if (rc != 0) {
@@ -39,7 +39,7 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
         }
         a->state = STATE_IN_TRANSIT; /* neither live nor idle, should lanes_drain drop the lock */
         pool->in_transit++;
-        fits = keep_try(pool, a) || (lanes_drain(pool, LANE_OUT, 0) && keep_try(pool, a));
+        fits = keep_try(pool, a) || (lanes_drain(pool, LANE_OUT, false) && keep_try(pool, a));
         pool->in_transit--;
         if (fits) {
             service_begin(pool, a);
@@ -108,7 +108,7 @@ size_t bp_pool_release_idle(bp_pool *arg)
     if (pool == NULL)
         return 0;
     pthread_mutex_lock(&pool->lock);
-    lanes_drain(pool, LANE_IDLE, 0);
+    lanes_drain(pool, LANE_IDLE, false);
     /* Those that come in meanwhile, or fail, are not for this call. */
     for (left = pool->warm.count; left != 0; left -= n) {
         n = pool_release_some(pool, left, UINT64_MAX, &sum);
@@ -131,7 +131,7 @@ int bp_pool_trim(bp_pool *arg, size_t limit)
     /* Arenas in lanes are the newest: leave them unless the lists are too short. */
     idle = pool_idle(pool);
     if (idle > limit && pool->warm.count + pool->cold.count < idle - limit)
-        lanes_drain(pool, LANE_IDLE, 0);
+        lanes_drain(pool, LANE_IDLE, false);
     do {
         size_t n = 0;
 

@@ -179,7 +179,14 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
 static void null_pool_init(void)
 {
     struct bp_pool_config c = BP_POOL_CONFIG_INIT;
+    bool again;
 
+    /* In the child of a fork that met another thread just after this, pthread_once begins anew. */
+    pthread_mutex_lock(&known_lock);
+    again = known_pools == &null_pool || null_pool.previous_known != NULL;
+    pthread_mutex_unlock(&known_lock);
+    if (again)
+        return;
     c.name = "NULL pool";
     c.max_idle = 0;
     pool_init(&null_pool, bp_backing_malloc(), &c);
@@ -240,7 +247,7 @@ int bp_pool_close(bp_pool *arg)
     pthread_mutex_lock(&pool->lock);
     pool->closed = true; /* before the lanes are looked at: none is filled again */
     cancelled = waiters_cancel(pool);
-    lanes_drain(pool, LANE_IDLE | LANE_OUT, 0);
+    lanes_drain(pool, LANE_IDLE | LANE_OUT, false);
     pool_leave(pool, cancelled);
     return 0;
 }
@@ -253,7 +260,7 @@ int bp_pool_destroy(bp_pool *arg)
     if (pool == NULL)
         return arg == NULL ? 0 : EINVAL;
     if (pool->reaped)
-        reaper_remove(pool);
+        reaper_hold(pool);
     pthread_mutex_lock(&pool->lock);
     if (pool->total != pool_idle(pool) || pool->first_waiter != NULL) {
         char who[160];
@@ -261,7 +268,7 @@ int bp_pool_destroy(bp_pool *arg)
 
         pthread_mutex_unlock(&pool->lock);
         if (pool->reaped)
-            (void)reaper_add(pool); /* the thread is still there */
+            reaper_unhold(pool);
         (void)misuse_report(BP_MISUSE_LIVE_ARENAS, pool, NULL,
                             "destroy: pool \"%s\" has %zu live arenas and %zu waiters%s",
                             pool->name, live, waiting, who);
@@ -276,7 +283,7 @@ int bp_pool_destroy(bp_pool *arg)
     pool_dispose(pool, chain);
     pthread_mutex_unlock(&pool->lock);
     if (pool->reaped)
-        reaper_retire();
+        reaper_unhold(NULL);
 
     /* First, for fork goes through the known pools and takes their locks. */
     make_unknown(pool);

@@ -12,7 +12,7 @@
 /* ---- live arenas ---- */
 
 /* With the lock. */
-static bool describe(const bp_pool *pool, const struct arena *a, struct bp_live_arena *out)
+static bool describe(const struct arena *a, struct bp_live_arena *out)
 {
     if (!pool_is_live(a))
         return false;
@@ -23,7 +23,7 @@ static bool describe(const bp_pool *pool, const struct arena *a, struct bp_live_
         /* Written under the lock. */
         const struct lane_slot *slot = atomic_load_explicit(&a->home, memory_order_relaxed);
 
-        out->thread = pool->lanes[slot->lane].deep->thread;
+        out->thread = thread_tid_of(slot->lane);
     }
     return true;
 }
@@ -38,7 +38,7 @@ static size_t find_live(const bp_pool *pool, struct bp_live_arena *out, size_t r
 
     for (unsigned k = 0; k < slabs; k++)
         for (size_t i = 0; i < (size_t)SLAB_FIRST << k; i++)
-            if (describe(pool, &pool->slabs[k][i], &live)) {
+            if (describe(&pool->slabs[k][i], &live)) {
                 if (count < room)
                     out[count] = live;
                 count++;

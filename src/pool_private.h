@@ -53,7 +53,6 @@ struct lane_deep {
     _Alignas(64) struct lane_slot slots[LANE_SLOTS];
     uint8_t stack[LANE_SLOTS]; /* the owner's: idle slots under the front, newest last */
     unsigned slab;             /* the owner's: see pool_find */
-    long thread;               /* the owner's kernel number. Sync: the pool's lock */
 };
 
 /* One thread's places in a pool: see lane.h. */
@@ -228,7 +227,8 @@ void service_begin(bp_pool *pool, struct arena *a);
  * to be counted. */
 void service_end(bp_pool *pool, struct arena *a);
 
-/* In the child of a fork: what other threads had taken out for work stays with them, who are not there, for ever. */
+/* In the child of a fork: what other threads had taken out for work stays with them, who are not there, for
+ * ever. */
 void service_abandon(bp_pool *pool);
 
 /* Idle arenas, wherever they are; a moment's value while lanes are in use. */
@@ -288,9 +288,12 @@ size_t pool_describe_live(bp_pool *pool, char *text, size_t size);
 
 /* reaper.c: a pool with BP_POOL_REAPER comes and goes; a tick is due earlier than was said. No lock. */
 int reaper_add(bp_pool *pool);
-void reaper_remove(bp_pool *pool); /* waits until the thread has done with it; the thread
-                                      stays, for reaper_add */
-void reaper_retire(void);          /* ends the thread if it has no pool */
+
+/* Takes a pool out of the reaper's hands, waiting until it has done with it. The thread stays, for
+ * reaper_unhold: to give the pool back, or with NULL, whereupon the thread ends if it has no other. */
+void reaper_hold(bp_pool *pool);
+void reaper_unhold(bp_pool *pool);
+
 void reaper_wake(bp_pool *pool, uint64_t due_ns); /* its tick is due then, or earlier */
 void reaper_before_fork(void);
 void reaper_after_fork(bool child);

@@ -102,10 +102,10 @@ static size_t usual_demand(const bp_pool *pool)
     return SIZE_MAX;
 }
 
-/* Resident bytes from which an arena is cut back to `demand`. */
+/* Bytes in excess of `demand` from which an arena is cut back to it. */
 static size_t too_much(size_t demand)
 {
-    return demand > SIZE_MAX / 2 - CUT_MIN ? SIZE_MAX : 2 * demand + CUT_MIN;
+    return demand > SIZE_MAX - CUT_MIN ? SIZE_MAX : demand + CUT_MIN;
 }
 
 /* What one tick may still do. */
@@ -130,9 +130,9 @@ struct suspects {
     size_t count;
 };
 
-/* Goes through the warm arenas: finds those with at least `enough` resident and, where this
+/* Goes through the warm arenas: finds those with far more resident than `demand` and, where this
  * is a look, asks what was used of each since the last. Returns how many were used. */
-static size_t look(bp_pool *pool, bool asks, size_t enough, struct suspects *suspects)
+static size_t look(bp_pool *pool, bool asks, size_t demand, struct suspects *suspects)
 {
     size_t used = 0, left = pool->warm.count;
     struct arena *a = pool->warm.head;
@@ -145,7 +145,7 @@ static size_t look(bp_pool *pool, bool asks, size_t enough, struct suspects *sus
             a->idle_since = pool->looks - 1;
             used++;
         }
-        if (suspects->count < TICK_ARENAS && arena_resident(a) >= enough)
+        if (suspects->count < TICK_ARENAS && arena_excess(a, demand) >= too_much(demand))
             suspects->arenas[suspects->count++] = a;
         if (left % CHUNK == 0) {
             pthread_mutex_unlock(&pool->lock);
@@ -162,13 +162,13 @@ static size_t look(bp_pool *pool, bool asks, size_t enough, struct suspects *sus
 /* Cuts suspects back to what is used of the others. Drops the lock. True: they are too many for one tick. */
 static bool cut(bp_pool *pool, struct suspects *suspects, struct budget *left)
 {
-    size_t demand = usual_demand(pool), enough = too_much(demand);
+    size_t demand = usual_demand(pool);
 
     for (size_t i = 0; i < suspects->count; i++) {
         struct arena *a = suspects->arenas[i];
         size_t bytes = 0;
 
-        if (a->state != STATE_IDLE || arena_resident(a) < enough)
+        if (a->state != STATE_IDLE || arena_excess(a, demand) < too_much(demand))
             continue;
         if (spent(left))
             return true;
@@ -253,10 +253,10 @@ static void tick(bp_pool *pool, uint64_t now_ns)
         *look_time(pool, pool->looks++) = now_ns;
         for (unsigned i = 0; i < sizeof pool->demand / sizeof pool->demand[0]; i++)
             pool->demand[i] /= 2;
-        lanes_drain(pool, LANE_IDLE, 0);
+        lanes_drain(pool, LANE_IDLE, false);
     }
     if (looks || pool->cutting) {
-        busy = look(pool, looks, too_much(usual_demand(pool)), &suspects) != 0;
+        busy = look(pool, looks, usual_demand(pool), &suspects) != 0;
         pool->cutting = cut(pool, &suspects, &left);
         more = pool->cutting;
     }

@@ -21,6 +21,7 @@ static pthread_mutex_t reaper_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t done = PTHREAD_COND_INITIALIZER; /* with `at_work` */
 /* Sync: reaper_lock, down to the descriptors. */
 static bp_pool *pools;
+static size_t held;      /* reaper_hold without its reaper_unhold */
 static bp_pool *at_work; /* the pool whose tick the thread is in */
 static bool ending;
 static int wake_fd = -1, pressure_fd = -1; /* change only while the thread does not run */
@@ -155,8 +156,11 @@ int reaper_add(bp_pool *pool)
     return rc;
 }
 
-void reaper_remove(bp_pool *pool)
+void reaper_hold(bp_pool *pool)
 {
+    int cancel;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* pthread_cond_wait is a cancellation point */
     pthread_mutex_lock(&reaper_lock);
     while (at_work == pool)
         pthread_cond_wait(&done, &reaper_lock);
@@ -165,20 +169,31 @@ void reaper_remove(bp_pool *pool)
             *link = pool->next_reaped;
             break;
         }
+    held++;
     pthread_mutex_unlock(&reaper_lock);
+    pthread_setcancelstate(cancel, NULL);
 }
 
-void reaper_retire(void)
+void reaper_unhold(bp_pool *pool)
 {
     bool last;
+    int cancel;
 
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* pthread_join is a cancellation point */
     pthread_mutex_lock(&life_lock);
     pthread_mutex_lock(&reaper_lock);
-    last = pools == NULL && running;
+    held--;
+    if (pool != NULL) {
+        pool->reap_ns = 0;
+        pool->next_reaped = pools;
+        pools = pool;
+    }
+    last = pools == NULL && held == 0 && running;
     ending = last;
     pthread_mutex_unlock(&reaper_lock);
-    if (last) {
+    if (running)
         os_event_set(wake_fd);
+    if (last) {
         pthread_join(thread, NULL);
         running = false;
         os_close(wake_fd);
@@ -186,6 +201,7 @@ void reaper_retire(void)
         wake_fd = pressure_fd = -1;
     }
     pthread_mutex_unlock(&life_lock);
+    pthread_setcancelstate(cancel, NULL);
 }
 
 void reaper_wake(bp_pool *pool, uint64_t due_ns)
@@ -216,6 +232,7 @@ void reaper_after_fork(bool child)
         wake_fd = pressure_fd = -1;
         running = false;
         at_work = NULL;
+        held = 0;
         (void)pthread_cond_init(&done, NULL); /* it may say that the parent's threads wait */
     }
     pthread_mutex_unlock(&reaper_lock);

@@ -43,6 +43,7 @@ static pthread_key_t key;
 static bool key_made;
 static pthread_mutex_t ids_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t ids_taken[THREAD_IDS / 64]; /* Sync: ids_lock */
+static _Atomic(long) tids[THREAD_IDS];      /* relaxed: written when the number is taken, read for reports */
 
 static void give_id_back(void *unused)
 {
@@ -76,6 +77,13 @@ void thread_barrier_init(void)
     pthread_once(&once, init_once);
 }
 
+long thread_tid(void)
+{
+    if (BP_UNLIKELY(tid == 0))
+        tid = syscall(SYS_gettid);
+    return tid;
+}
+
 unsigned thread_id(void)
 {
     unsigned id = THREAD_NONE;
@@ -83,12 +91,15 @@ unsigned thread_id(void)
     if (asked)
         return (unsigned)(ID_AT(bp_lane_offset));
     asked = true;
+    (void)thread_tid(); /* which later may be asked for with a lock held */
     pthread_mutex_lock(&ids_lock);
     for (unsigned i = 0; i < THREAD_IDS / 64 && id == THREAD_NONE; i++)
         if (~ids_taken[i] != 0)
             id = i * 64 + (unsigned)__builtin_ctzll(~ids_taken[i]);
-    if (id != THREAD_NONE)
+    if (id != THREAD_NONE) {
         ids_taken[id / 64] |= (uint64_t)1 << id % 64;
+        atomic_store_explicit(&tids[id], tid, memory_order_relaxed); /* pairs with thread_tid_of */
+    }
     pthread_mutex_unlock(&ids_lock);
 
     bp_lane_offset = OFFSET_OF(id);
@@ -100,11 +111,9 @@ unsigned thread_id(void)
     return id;
 }
 
-long thread_tid(void)
+long thread_tid_of(unsigned id)
 {
-    if (BP_UNLIKELY(tid == 0))
-        tid = syscall(SYS_gettid);
-    return tid;
+    return atomic_load_explicit(&tids[id], memory_order_relaxed); /* pairs with thread_id */
 }
 
 void thread_before_fork(void)
@@ -117,10 +126,13 @@ void thread_after_fork(bool child)
     size_t id = ID_AT(bp_lane_offset);
 
     if (child) {
-        memset(ids_taken, 0, sizeof ids_taken);
-        if (id != THREAD_NONE)
-            ids_taken[id / 64] |= (uint64_t)1 << id % 64;
         tid = 0;
+        memset(ids_taken, 0, sizeof ids_taken);
+        if (id != THREAD_NONE) {
+            ids_taken[id / 64] |= (uint64_t)1 << id % 64;
+            /* pairs with thread_tid_of */
+            atomic_store_explicit(&tids[id], thread_tid(), memory_order_relaxed);
+        }
     }
     pthread_mutex_unlock(&ids_lock);
 }

@@ -20,8 +20,11 @@ unsigned thread_id(void);
  * the first call of thread_id(): to find it is an addition and needs no check. initial-exec: two instructions
  * to read, at the price of 8 bytes of the static TLS block, also when the library is loaded late. */
 
-/* The kernel's number of this thread. Cost: a load, after the first call. */
+/* The kernel's number of this thread. Cost: a load, after the first call of this or thread_id(). */
 long thread_tid(void);
+
+/* The kernel's number of the last thread that had the number `id`. */
+long thread_tid_of(unsigned id);
 
 /* fork: around it, in the thread that forks. In the child it is the only thread and keeps its number. */
 void thread_before_fork(void);

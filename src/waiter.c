@@ -27,12 +27,24 @@
 
 #define SPIN_MAX_NS UINT64_C(20000)
 #define SPIN_MIN_NS UINT64_C(4000)
-enum { COOLDOWN = 64 /* as in pool.c */, PAUSES = 8 /* between two looks at the clock */ };
+enum { PAUSES = 8 /* between two looks at the clock */ };
 
 /* Threads that spin, in the process. Sync: relaxed; a hint. */
 static _Atomic(unsigned) spinners;
 
-enum waiter_state { WAITER_NEW, WAITER_QUEUED, WAITER_CALLED };
+enum waiter_state { WAITER_NEW, WAITER_QUEUED, WAITER_SERVED /* but not yet told */, WAITER_CALLED };
+
+/* Changed under the pool's lock, but for the last step; read without it to refuse a waiter that is in use.
+ * (The struct is in a header for C++ as well, which has no _Atomic.) */
+static unsigned state_of(const struct bp_waiter *w)
+{
+    return __atomic_load_n(&w->state, __ATOMIC_ACQUIRE); /* pairs with set_state */
+}
+
+static void set_state(struct bp_waiter *w, enum waiter_state state)
+{
+    __atomic_store_n(&w->state, (unsigned)state, __ATOMIC_RELEASE); /* pairs with state_of */
+}
 
 /* ---- the queue; the pool's lock is held ---- */
 
@@ -49,14 +61,14 @@ void waiter_queue(bp_pool *pool, struct bp_waiter *w)
     w->arena = NULL;
     w->error = 0;
     w->since_ns = os_now();
-    w->state = WAITER_QUEUED;
+    set_state(w, WAITER_QUEUED);
     w->next = NULL;
     w->prev = pool->last_waiter;
     *(w->prev != NULL ? &w->prev->next : &pool->first_waiter) = w;
     pool->last_waiter = w;
     pool->waiting++;
     pool->waits++;
-    lanes_drain(pool, LANE_IDLE | LANE_OUT, COOLDOWN);
+    lanes_drain(pool, LANE_IDLE | LANE_OUT, true);
 }
 
 /* The wait of `w` ends now. */
@@ -66,7 +78,7 @@ static void end_wait(bp_pool *pool, struct bp_waiter *w)
     uint64_t usual = atomic_load_explicit(&pool->usual_wait_ns, memory_order_relaxed);
 
     queue_remove(pool, w);
-    w->state = WAITER_CALLED;
+    set_state(w, WAITER_SERVED);
     w->next = NULL;
     pool->wait_ns += waited;
     /* Pairs with bp_pool_checkout_wait. */
@@ -149,6 +161,7 @@ static void deliver(struct bp_waiter *chain)
         struct bp_waiter *w = told.first;
 
         told.first = w->next;
+        set_state(w, WAITER_CALLED); /* it is the caller's again */
         w->fn(w, w->arena, w->error);
     }
     told.calling = false;
@@ -292,7 +305,7 @@ static int wait_for(bp_pool *pool, struct blocked *b, uint64_t usual_wait_ns, ui
     if (park(b, deadline))
         return b->waiter.error;
     pthread_mutex_lock(&pool->lock);
-    queued = b->waiter.state == WAITER_QUEUED;
+    queued = state_of(&b->waiter) == WAITER_QUEUED;
     if (queued) {
         end_wait(pool, &b->waiter);
         pool->timeouts++;
@@ -345,7 +358,7 @@ int bp_pool_checkout_async(bp_pool *arg, struct bp_waiter *waiter)
 
     if (pool == NULL || waiter == NULL || waiter->fn == NULL)
         return EINVAL;
-    if (waiter->state == WAITER_QUEUED)
+    if (state_of(waiter) == WAITER_QUEUED || state_of(waiter) == WAITER_SERVED)
         return EBUSY;
     waiter->thread = 0;
     rc = pool_checkout_or_queue(pool, waiter, &arena);
@@ -354,7 +367,7 @@ int bp_pool_checkout_async(bp_pool *arg, struct bp_waiter *waiter)
     if (rc != 0)
         return rc;
     waiter->pool = pool;
-    waiter->state = WAITER_CALLED;
+    set_state(waiter, WAITER_SERVED);
     waiter->arena = arena;
     waiter->error = 0;
     waiter->next = NULL;
@@ -373,9 +386,10 @@ int bp_waiter_cancel(struct bp_waiter *waiter)
     if (atomic_load_explicit(&pool->magic, memory_order_relaxed) != POOL_ALIVE)
         return EALREADY; /* no pool is destroyed while anybody waits */
     pthread_mutex_lock(&pool->lock);
-    queued = waiter->state == WAITER_QUEUED;
+    queued = state_of(waiter) == WAITER_QUEUED;
     if (queued) {
         end_wait(pool, waiter);
+        set_state(waiter, WAITER_CALLED); /* never to be */
         pool->cancels++;
     }
     pthread_mutex_unlock(&pool->lock);
@@ -396,7 +410,7 @@ void waiter_refused(bp_pool *pool)
     os_event_clear(pool->event_fd);
     pthread_mutex_lock(&pool->lock);
     pool->armed = true;
-    lanes_drain(pool, LANE_IDLE | LANE_OUT, COOLDOWN);
+    lanes_drain(pool, LANE_IDLE | LANE_OUT, true);
 }
 
 int bp_pool_eventfd(bp_pool *arg, int *fd)

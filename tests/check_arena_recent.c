@@ -483,12 +483,12 @@ START_TEST(touched_and_resident_bytes)
     ck_assert_uint_eq(atomic_load(&totals.touched), 0);
     ck_assert_uint_eq(atomic_load(&totals.resident), 5 * page);
     ck_assert(!unit(a, page));
-    ck_assert_uint_eq(arena_resident(a), 5 * page);
+    ck_assert_uint_eq(arena_excess(a, 0), 5 * page);
     ck_assert_int_eq(arena_release(a, &bytes), 0);
     ck_assert_uint_eq(bytes, 5 * page);
     ck_assert_uint_eq(atomic_load(&totals.touched), 0);
     ck_assert_uint_eq(atomic_load(&totals.resident), 0);
-    ck_assert_uint_eq(arena_resident(a), 0);
+    ck_assert_uint_eq(arena_excess(a, 0), 0);
 
     (void)used(a, 12 * page);
     (void)used(a, 20 * page);
@@ -497,7 +497,7 @@ START_TEST(touched_and_resident_bytes)
     ck_assert_uint_gt(spare, 20 * page);
     ck_assert_uint_eq(atomic_load(&totals.touched), 32 * page);
     ck_assert_uint_ge(atomic_load(&totals.resident), 33 * page);
-    ck_assert_uint_eq(arena_resident(a), spare + 12 * page);
+    ck_assert_uint_eq(arena_excess(a, 0), spare + 12 * page);
     arena_drop_spares(a);
     ck_assert_uint_eq(atomic_load(&totals.touched), 12 * page);
     ck_assert_uint_eq(atomic_load(&totals.resident), 12 * page);
@@ -643,7 +643,7 @@ static void released_beyond(struct source *s, size_t size, size_t dirty, size_t 
     ck_assert_int_eq(arena_release_beyond(a, keep, &bytes), 0);
     if (s->granule == 0) {
         ck_assert_uint_eq(bytes, 0);
-        ck_assert_uint_eq(arena_resident(a), 0);
+        ck_assert_uint_eq(arena_excess(a, 0), 0);
         ck_assert_uint_eq(atomic_load(&totals.touched), round16(dirty));
         reads_as_zero(a);
         closed(a);
@@ -654,7 +654,7 @@ static void released_beyond(struct source *s, size_t size, size_t dirty, size_t 
     to = to < a->first.extent.committed ? to : a->first.extent.committed;
     ck_assert_uint_eq(bytes, from < to ? to - from : 0);
     if (from < to)
-        ck_assert_uint_eq(arena_resident(a), from);
+        ck_assert_uint_eq(arena_excess(a, 0), from);
     ck_assert_uint_eq(atomic_load(&totals.touched), round16(dirty) < from ? round16(dirty) : from);
     ck_assert_uint_eq(atomic_load(&totals.resident), to < from ? to : from);
     ck_assert(a->pub.quick_end <= a->first.touched);
@@ -716,7 +716,7 @@ START_TEST(release_of_prefaulted_pages)
     ck_assert_int_eq(arena_release_beyond(a, 10 * page - 1, &bytes), 0);
     ck_assert_uint_eq(bytes, 10 * page);
     ck_assert_uint_eq(pages_resident(a->first.start, 32 * page), 10);
-    ck_assert_uint_eq(arena_resident(a), 10 * page);
+    ck_assert_uint_eq(arena_excess(a, 0), 10 * page);
     ck_assert_uint_eq(atomic_load(&totals.touched), 112);
     ck_assert_uint_eq(atomic_load(&totals.resident), 10 * page);
     ck_assert_int_eq(arena_release_beyond(a, 0, &bytes), 0);
@@ -749,7 +749,7 @@ START_TEST(release_beside_a_header)
     ck_assert(all_bytes(p, 16 * page, 0));
     memset(p, 1, 16 * page);
     arena_reset(a);
-    ck_assert_uint_eq(arena_resident(a), a->first.extent.size - page);
+    ck_assert_uint_eq(arena_excess(a, 0), a->first.extent.size - page);
     ck_assert_int_eq(arena_release(a, &bytes), 0);
     ck_assert_uint_eq(bytes, a->first.extent.size - page);
     ck_assert_ptr_eq(seen(bp_arena_zalloc(pub, 16 * page)), p);
@@ -800,7 +800,7 @@ START_TEST(spares_within_the_need_stay)
         a = with_spares(s.backing);
         before = a->spare_bytes;
         arena_unflag(a, ARENA_RESIZED);
-        ck_assert_uint_eq(arena_resident(a), before + (s.granule != 0 ? 8 * page : 0));
+        ck_assert_uint_eq(arena_excess(a, 0), before + (s.granule != 0 ? 8 * page : 0));
         ck_assert_int_eq(arena_release_beyond(a, table[i][0] * page, &bytes), 0);
         ck_assert_uint_eq(spares(a), table[i][2]);
         dirty = s.granule != 0 ? table[i][1] : 8;
@@ -851,7 +851,7 @@ START_TEST(release_fails)
         ck_assert_uint_eq(pages_resident(a->first.start, 9 * page), 8);
         ck_assert_uint_eq(atomic_load(&totals.touched), 8 * page);
         ck_assert_uint_eq(atomic_load(&totals.resident), 8 * page);
-        ck_assert_uint_eq(arena_resident(a), 8 * page);
+        ck_assert_uint_eq(arena_excess(a, 0), 8 * page);
     }
     arena_unflag(a, ARENA_RESIZED);
     arena_reset_slow(a);

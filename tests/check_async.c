@@ -407,7 +407,8 @@ static void *use_it(void *arg)
     return NULL;
 }
 
-/* Cancel at the moment of hand-off, which another thread does: called or cancelled, never both, never neither. */
+/* Cancel at the moment of hand-off, which another thread does: called or cancelled, never both, never
+ * neither. */
 START_TEST(cancel_races_with_give_back)
 {
     bp_pool *pool = pool_of(1);

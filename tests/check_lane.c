@@ -257,7 +257,7 @@ enum { WANTS = 3, FLIGHTS = WAYS * OPS * 2 * WANTS * TIMINGS };
 static int step_drain(struct puppet *p)
 {
     pthread_mutex_lock(&p->pool->lock);
-    lanes_drain(p->pool, p->want, 0);
+    lanes_drain(p->pool, p->want, false);
     pthread_mutex_unlock(&p->pool->lock);
     return 0;
 }
@@ -417,7 +417,7 @@ START_TEST(given_back_by_two_owner_first)
 
     ck_assert(!lane_store(lane, slot, SLOT_IDLE, pool->way));
     pthread_mutex_lock(&pool->lock);
-    evicted = lane_evict(pool, slot, 0);
+    evicted = lane_evict(pool, slot);
     pthread_mutex_unlock(&pool->lock);
     ck_assert(!evicted);
     ck_assert_uint_eq(bp_pool_idle_count(pool), 1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Who holds what: live arenas with their threads and sites, and the complaint of destroy; and checkout with a size.
+ * Who holds what: live arenas with their threads and sites, and the complaint of destroy; and checkout with
+ * a size.
  */
 #include "waiting.h"
 
@@ -306,7 +307,7 @@ START_TEST(destroy_names_the_holders)
     ck_assert_ptr_nonnull(strstr(misuse.message, "pool"));
 
     for (int i = 1; i < 5; i++) /* more than a line has room for */
-        a[i] = taken_at(pool, "a site whose name goes on and on and on and on and on, as paths are wont to do");
+        a[i] = taken_at(pool, "a site whose name goes on and on and on and on and on, as paths may do");
     ck_assert_int_eq(bp_pool_destroy(pool), EBUSY);
     misuse_was(&misuse, BP_MISUSE_LIVE_ARENAS);
     ck_assert_ptr_nonnull(strchr(misuse.message, '5'));
@@ -357,11 +358,13 @@ END_TEST
 
 /* ---- checkout with a size ---- */
 
-/* Three idle arenas, that blocks have reached 4 KiB, 64 KiB and 512 KiB of; in this thread's lane or in the list. */
+/* Three idle arenas, that blocks have reached 4 KiB, 64 KiB and 512 KiB of; in this thread's lane or in the
+ * list. */
 static bp_pool *three_sizes(bp_arena *by_size[3], bool lanes, int order)
 {
     static const size_t sizes[] = { 4 * KIB, 64 * KIB, 512 * KIB };
-    static const int orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+    static const int orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+                                     { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
     struct bp_pool_config c = pool_config();
     bp_arena *a = untouched;
     bp_pool *pool;
@@ -461,7 +464,8 @@ static void *sized_units(void *arg)
     for (unsigned i = 0; i < times(60000, 400); i++) {
         size_t small = (size_t)1 << (6 + rng_below(&rng, 4)), large = (size_t)1 << (12 + rng_below(&rng, 4));
         bool first = rng_below(&rng, 2) == 0;
-        bp_arena *a = sized(w->pool, first ? small : large, i), *b = sized(w->pool, first ? large : small, i + 1);
+        bp_arena *a = sized(w->pool, first ? small : large, i);
+        bp_arena *b = sized(w->pool, first ? large : small, i + 1);
 
         if (i % 32 == 0)
             sched_yield();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What bp_pool_print_stats writes: every figure under its name, as lines and as JSON, which is read by a strict
- * parser; and what becomes of it when it cannot be written.
+ * What bp_pool_print_stats writes: every figure under its name, as lines and as JSON, which is read by a
+ * strict parser; and what becomes of it when it cannot be written.
  */
 #include "support.h"
 
@@ -15,10 +15,11 @@ static const struct field {
     size_t offset;
 } fields[] = {
 #define FIELD(name) { #name, offsetof(struct bp_pool_stats, name) }
-    FIELD(checkouts), FIELD(hits), FIELD(give_backs), FIELD(mints), FIELD(disposals), FIELD(spills), FIELD(releases),
-    FIELD(released_bytes), FIELD(refusals), FIELD(idle), FIELD(live), FIELD(peak_arenas), FIELD(idle_bytes),
-    FIELD(reserved_bytes), FIELD(committed_bytes), FIELD(high_water), FIELD(waits), FIELD(timeouts), FIELD(cancels),
-    FIELD(wait_ns), FIELD(waiting), FIELD(touched_bytes), FIELD(resident_bytes), FIELD(peak_committed_bytes),
+    FIELD(checkouts), FIELD(hits), FIELD(give_backs), FIELD(mints), FIELD(disposals), FIELD(spills),
+    FIELD(releases), FIELD(released_bytes), FIELD(refusals), FIELD(idle), FIELD(live),
+    FIELD(peak_arenas), FIELD(idle_bytes), FIELD(reserved_bytes), FIELD(committed_bytes),
+    FIELD(high_water), FIELD(waits), FIELD(timeouts), FIELD(cancels), FIELD(wait_ns),
+    FIELD(waiting), FIELD(touched_bytes), FIELD(resident_bytes), FIELD(peak_committed_bytes),
     FIELD(cuts),
 #undef FIELD
 };
@@ -214,9 +215,10 @@ START_TEST(the_reader_is_strict)
 {
     static const char *const good[] = { "{}", " {\"a\": 0, \"b\":[], \"c\": [1,2], \"d\":{\"e\":null}}\n",
                                         "{\"\\u0041\\n\": \"\\\"\"}" };
-    static const char *const bad[] = { "",           "{",          "{}x",           "{\"a\":01}",     "{\"a\":}",
-                                       "{\"a\":1,}", "{a:1}",      "{\"a\":\"\n\"}", "{\"a\":\"\\x\"}", "[1]",
-                                       "{\"a\":[1,]}", "{\"a\" 1}", "{\"a\":\"}",     "{\"a\":\"\\u00g0\"}" };
+    static const char *const bad[] = {
+        "", "{", "{}x", "{\"a\":01}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{\"a\":\"\n\"}", "{\"a\":\"\\x\"}", "[1]",
+        "{\"a\":[1,]}", "{\"a\" 1}", "{\"a\":\"}", "{\"a\":\"\\u00g0\"}",
+    };
 
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         ck_assert_msg(parse(good[i]), "%s", good[i]);
@@ -364,8 +366,10 @@ END_TEST
 /* Whatever bytes a name has, JSON stays JSON. */
 START_TEST(names_that_need_escapes)
 {
-    static const char *const names[] = { "say \"hello\"", "back\\slash\\", "line\nbreak\ttab\r", "\x01\x1f\x7f\b\f",
-                                         "gr\xc3\xbc\xc3\x9f", "\xff\xfe", "</script>", "", "%s%n%d", "null" };
+    static const char *const names[] = {
+        "say \"hello\"", "back\\slash\\", "line\nbreak\ttab\r", "\x01\x1f\x7f\b\f", "gr\xc3\xbc\xc3\x9f",
+        "\xff\xfe", "</script>", "", "%s%n%d", "null",
+    };
     size_t n = sizeof names / sizeof names[0];
 
     for (size_t i = 0; i < n; i++) {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Waiting for an arena: timeouts, hand-off, the order of service, close, and what becomes of the waiters while
- * arenas are in other hands. Nothing here depends on how long something takes, but that a timeout never comes
- * early.
+ * Waiting for an arena: timeouts, hand-off, the order of service, signals, lanes, memory. Nothing here
+ * depends on how long something takes, but that a timeout never comes early.
  */
 #include "waiting.h"
 

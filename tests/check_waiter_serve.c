@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Who is served, and by what, while arenas are being made, unmade or released by somebody else; and what close
- * and destroy do to those who wait. A backing with gates (waiting.h) holds the others where they are.
+ * Who is served, and by what, while arenas are being made, unmade or released by somebody else; and what
+ * close and destroy do to those who wait. A backing with gates (waiting.h) holds the others where they are.
  */
 #include "waiting.h"
 
@@ -84,8 +84,8 @@ static void *be_refused(void *pool)
     return NULL;
 }
 
-/* There is a place for an arena, but it is the second waiter's: who comes by makes one for that waiter, and not
- * for itself. */
+/* There is a place for an arena, but it is the second waiter's: who comes by makes one for that waiter, and
+ * not for itself. */
 START_TEST(checkout_does_not_overtake)
 {
     bp_pool *pool = pool_of(3);
@@ -349,7 +349,8 @@ static void *work_until_closed(void *arg)
     int rc;
 
     for (unsigned i = 0;; i++) {
-        rc = i % 3 == 0 ? bp_pool_checkout(w->pool, &a) : bp_pool_checkout_wait(w->pool, i % 3 == 1 ? 20000 : -1, &a);
+        rc = i % 3 == 0 ? bp_pool_checkout(w->pool, &a)
+                        : bp_pool_checkout_wait(w->pool, i % 3 == 1 ? 20000 : -1, &a);
         if (rc == ECANCELED)
             return NULL;
         thread_must(rc == 0 || rc == (i % 3 == 0 ? EAGAIN : ETIMEDOUT));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the programs about waiting share: to wait until something is so, and a backing that holds up whoever calls
- * it, so that what happens meanwhile is no matter of luck.
+ * What the programs about waiting share: to wait until something is so, and a backing that holds up whoever
+ * calls it, so that what happens meanwhile is no matter of luck.
  */
 #ifndef WAITING_H
 #define WAITING_H
@@ -95,7 +95,8 @@ static inline bool gate_holds(struct gate *g, enum gate_op op)
     return gate_held(g, op) != 0;
 }
 
-static inline int gate_acquire(bp_backing *self, size_t min, size_t preferred, size_t align, struct bp_extent *out)
+static inline int gate_acquire(bp_backing *self, size_t min, size_t preferred, size_t align,
+                               struct bp_extent *out)
 {
     struct gate *g = (struct gate *)self;
 

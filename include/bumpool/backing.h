@@ -114,10 +114,10 @@ BP_API int bp_backing_reserved_create(const struct bp_reserved_config *config, b
  * without the op are left alone. */
 BP_API void bp_backing_destroy(bp_backing *backing);
 
-/* A backing over the caller's own memory: no malloc, and no system call unless threads contend. It hands out as many extents as
- * fit, first fit by address; memory disposed of is joined and used again. Any thread, by a spin lock held
- * for a walk of the free list. The struct is the caller's and must stay where it is; its members are
- * private. */
+/* A backing over the caller's own memory: no malloc, and no system call unless threads contend. It hands out
+ * as many extents as fit, first fit by address; memory disposed of is joined and used again. Any thread, by a
+ * spin lock held for a walk of the free list. The struct is the caller's and must stay where it is; its
+ * members are private. */
 struct bp_buffer_backing {
     bp_backing backing; /* pass &b.backing as the backing */
     void *free_list;

@@ -39,7 +39,7 @@
 #define BP_UNLIKELY(x) (x)
 #endif
 
-/* The functions of the allocation fast path are inline. The library exports a copy of each under the
+/* The functions of the fast paths are inline. The library exports a copy of each under the
  * same name, so that a binding made without a C compiler can call them; a C program gets plain
  * declarations for those copies with -DBP_NO_INLINE. src/inline.c defines BP_INLINE itself. */
 #ifndef BP_INLINE

@@ -26,6 +26,10 @@
  * threads that hold a pool's lock, which is never for long. _Fork and vfork give none of this. Locks of a
  * backing are its own: of the stock ones `buffer` has one, which another thread may have held in that very
  * moment, so that the child should mint no arena over it. Do not fork inside an op of a backing.
+ *
+ * A process whose kernel comes to refuse membarrier(2) after its first pool was made (a seccomp filter set
+ * late) can no longer take idle arenas out of the lanes of threads that are not at work in the pool: waiters,
+ * trim and close do without them.
  */
 #ifndef BUMPOOL_H
 #error "include <bumpool.h>"
@@ -92,8 +96,9 @@ BP_API int bp_pool_close(bp_pool *pool);
  * atomic read-modify-write, some 3 ns for both calls. bp_pool_checkout_wait is in waiter.h.
  *
  * bp_pool_give_back takes an arena back and resets it; it is the caller's no more, whatever the caps say.
- * At max_idle the oldest idle arena makes room; an arena over max_idle_bytes loses its spares first, and is
- * disposed of if that is not enough. EINVAL and EBUSY for misuse only; EINVAL without a report for NULL. */
+ * At max_idle the oldest idle arena makes room, unless all of them are other threads' newest; an arena over
+ * max_idle_bytes loses its spares first, and is disposed of if that is not enough. EINVAL and EBUSY for
+ * misuse only; EINVAL without a report for NULL. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define BP_POOL_OUT_OF_LINE

@@ -26,7 +26,7 @@ struct bp_pool_stats {
     uint64_t spills;         /* spill extents acquired */
     uint64_t releases;       /* arenas whose pages release_idle and tick returned */
     uint64_t released_bytes; /* bytes returned by release_idle and tick, cuts included */
-    uint64_t refusals;       /* checkouts that got EAGAIN */
+    uint64_t refusals;       /* checkouts that found none and were not to wait */
     uint64_t idle, live;     /* arenas now */
     uint64_t peak_arenas;    /* the most idle + live there were */
     uint64_t idle_bytes;     /* committed bytes counted against max_idle_bytes now */
@@ -64,9 +64,9 @@ enum bp_stats_format {
     BP_STATS_JSON = 1  /* one object, with the names of struct bp_pool_stats, and the live arenas; RFC 8259 */
 };
 
-/* Prints the figures and the live arenas, in the text the first 16 of them. Does not flush
- * `file`: what it buffers may fail later. 0; EINVAL: file NULL or an unknown format; EIO or
- * the error of the write; ENOMEM. */
+/* Prints the figures and the live arenas, in the text the first 16 of them, and flushes
+ * `file`. 0; EINVAL: file NULL or an unknown format; the error of the write, or EIO, also when
+ * the file had one before; ENOMEM. */
 BP_API int bp_pool_print_stats(bp_pool *pool, FILE *file, enum bp_stats_format format);
 
 /* One arena that is checked out. */
@@ -74,8 +74,8 @@ struct bp_live_arena {
     const bp_arena *arena; /* somebody else's: compare, do not use */
     const char *site;      /* as given to bp_pool_checkout_at, or NULL */
     long thread;           /* the kernel's number (gettid) of the thread that checked it out;
-                              0: not known, since it was handed to an async waiter. It may be one
-                              that ended, of which that thread inherited the number within bumpool */
+                              0: not known, since it was handed to an async waiter. When that
+                              thread has ended, it may be a later one that took its place in the pool */
 };
 
 /* Calls `fn` for every arena that is checked out, until it returns something other than 0,

@@ -53,14 +53,14 @@ struct bp_waiter {
 #define BP_WAITER_INIT(fn, data) { (fn), (data), NULL, NULL, NULL, NULL, 0, 0, 0, 0, { NULL, NULL, NULL, NULL } }
 
 /* Has waiter->fn called with an arena as soon as one can be had: before this returns when
- * that is now. 0: fn was or will be called. Else it will not: EINVAL: waiter or its fn NULL;
- * EBUSY: the waiter is queued already; ECANCELED: the pool is closed; ENOMEM or the backing's
- * error: an arena could have been made but was not; EAGAIN: max_arenas is 0. */
+ * that is now (inside the fn of another, after that has returned). 0: fn was or will be called. Else it will
+ * not: EINVAL: waiter or its fn NULL; EBUSY: the waiter is queued already; ECANCELED: the pool is closed;
+ * ENOMEM or the backing's error: an arena could have been made but was not; EAGAIN: max_arenas is 0. */
 BP_API int bp_pool_checkout_async(bp_pool *pool, struct bp_waiter *waiter) BP_NODISCARD;
 
-/* Takes a waiter out of the queue. 0: fn was not and will not be called. EALREADY: too late;
- * fn has been called, or is being called at this moment by another thread, and what it got is
- * the caller's to give back. EINVAL: NULL, or never queued. */
+/* Takes a waiter out of the queue. 0: fn was not and will not be called. EALREADY: too late:
+ * fn has been, is being or is about to be called, and what it gets is the caller's to give
+ * back. EINVAL: NULL, or never queued. */
 BP_API int bp_waiter_cancel(struct bp_waiter *waiter);
 
 /* *fd: an eventfd(2) that is readable from when an arena can be had until a checkout finds
