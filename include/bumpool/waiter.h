@@ -37,7 +37,8 @@ struct bp_waiter {
      * trim, prewarm, tick: the reaper, too), or closed the pool, or in bp_pool_checkout_async itself.
      * The waiter is the caller's again: `fn` may queue it anew, or free it, and may use the pool in any
      * way but destroy it. Calls that follow from one another are made one after the other, not nested:
-     * what `fn` sets off in its thread is called when it has returned, which it must (no longjmp). */
+     * what `fn` sets off in its thread is called when it has returned, which it must (no longjmp), and
+     * without waiting for an arena itself: whoever holds that may be one of those not yet called. */
     void (*fn)(struct bp_waiter *waiter, bp_arena *arena, int error);
     void *data; /* the caller's */
     /* The library's. */
