@@ -304,6 +304,63 @@ END_TEST
 
 /* ---- cancel, errors ---- */
 
+static struct {
+    struct told *served, *queued;
+    int cancel_served, ask_served, cancel_queued, ask_queued;
+} inside;
+
+static void look_at_the_others(struct bp_waiter *waiter, bp_arena *arena, int error)
+{
+    bp_pool *pool = waiter->pool;
+
+    note(waiter, arena, error);
+    must(bp_pool_give_back(pool, arena) == 0);
+    /* It is the next one's now, who is called when this has returned. */
+    must(atomic_load(&inside.served->count) == 0);
+    inside.cancel_served = bp_waiter_cancel(&inside.served->waiter);
+    inside.ask_served = bp_pool_checkout_async(pool, &inside.served->waiter);
+    inside.cancel_queued = bp_waiter_cancel(&inside.queued->waiter);
+    inside.ask_queued = bp_pool_checkout_async(pool, &inside.queued->waiter);
+}
+
+START_TEST(served_but_not_told)
+{
+    bp_pool *pool = pool_of(1);
+    bp_arena *a = taken(pool);
+    struct told t[4];
+
+    for (int i = 0; i < 4; i++)
+        told_init(&t[i]);
+    t[0].waiter.fn = look_at_the_others;
+    inside.served = &t[1];
+    inside.queued = &t[2];
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(bp_pool_checkout_async(pool, &t[i].waiter), 0);
+    given(pool, a);
+    ck_assert_int_eq(atomic_load(&t[0].count), 1);
+    ck_assert_int_eq(inside.cancel_served, EALREADY);
+    ck_assert_int_eq(inside.ask_served, EBUSY);
+    ck_assert_int_eq(inside.cancel_queued, 0);
+    ck_assert_int_eq(inside.ask_queued, 0); /* anew, and the last in the queue */
+    ck_assert_ptr_eq(got(&t[1]), a);
+    counts_are(pool, 0, 1);
+    ck_assert_int_eq(atomic_load(&t[2].count) + atomic_load(&t[3].count), 0);
+    given(pool, a);
+    ck_assert_ptr_eq(got(&t[3]), a);
+    ck_assert_int_eq(atomic_load(&t[2].count), 0);
+    given(pool, a);
+    ck_assert_ptr_eq(got(&t[2]), a);
+    ck_assert_int_eq(bp_pool_checkout_async(pool, &t[1].waiter), 0); /* once it was told it is free again */
+    given(pool, a);
+    ck_assert_int_eq(atomic_load(&t[1].count), 2);
+    given(pool, a);
+    ck_assert_uint_eq(stats_of(pool).cancels, 1);
+    counts_are(pool, 1, 0);
+    all_accounted_for(pool);
+    pool_gone(pool);
+}
+END_TEST
+
 START_TEST(cancel)
 {
     bp_pool *pool = pool_of(1), *later;
@@ -519,6 +576,32 @@ START_TEST(eventfd_says_when)
 }
 END_TEST
 
+/* Who gives back signals after the lock, and may be so slow that its arena is taken, and a checkout refused,
+ * before. What its signal does is done here by hand. A poller that finds none must not be woken for ever. */
+START_TEST(late_signal_is_taken_back)
+{
+    bp_pool *pool = pool_of(1);
+    bp_arena *a = taken(pool), *b = untouched;
+    const uint64_t one = 1;
+    int fd = eventfd_of(pool);
+
+    ck_assert_int_eq(bp_pool_checkout(pool, &b), EAGAIN);
+    for (int i = 0; i < 3; i++) {
+        ck_assert(!readable(fd));
+        ck_assert_int_eq((int)write(fd, &one, sizeof one), (int)sizeof one);
+        ck_assert(readable(fd));
+        ck_assert_int_eq(i == 0 ? bp_pool_checkout(pool, &b)
+                                : i == 1 ? bp_pool_checkout_sized(pool, 100, &b)
+                                         : bp_pool_checkout_wait(pool, 0, &b), i == 2 ? ETIMEDOUT : EAGAIN);
+        ck_assert(!readable(fd));
+    }
+    ck_assert_ptr_eq(b, untouched);
+    given(pool, a);
+    ck_assert(readable(fd)); /* nor was the next signal lost */
+    pool_gone(pool);
+}
+END_TEST
+
 START_TEST(eventfd_at_creation)
 {
     struct bp_pool_config c = pool_config();
@@ -692,11 +775,13 @@ static Suite *async_suite(void)
     tcase_add_test(tc, chains_do_not_nest);
     tcase_add_test(tc, served_at_once_from_inside);
     tc = add_case(s, "cancel");
+    tcase_add_test(tc, served_but_not_told);
     tcase_add_test(tc, cancel);
     tcase_add_test(tc, errors);
     tcase_add_test(tc, cancel_races_with_give_back);
     tc = add_case(s, "eventfd");
     tcase_add_test(tc, eventfd_says_when);
+    tcase_add_test(tc, late_signal_is_taken_back);
     tcase_add_test(tc, eventfd_at_creation);
     tcase_add_loop_test(tc, eventfd_hears_of_lanes, 0, 2);
     if (may_fork()) /* no descriptor can be made meanwhile, by Valgrind neither */

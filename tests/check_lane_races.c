@@ -93,6 +93,42 @@ START_TEST(owner_has_a_pair_during_a_drain)
 }
 END_TEST
 
+/* One becomes idle in a lane where the drain has looked already, and the one that it is about to take is taken
+ * by its owner: there is an arena at every moment, so nobody is refused. */
+static struct puppet giver;
+
+static void places_change(void)
+{
+    ck_assert_int_eq(puppet_do(&giver, step_give_back), 0);
+    ck_assert_int_eq(puppet_do(&hooked, step_checkout), 0);
+}
+
+START_TEST(places_change_during_a_drain)
+{
+    bp_pool *pool = make_pool(LANE_PLAIN, 4, 2);
+    bp_arena *a;
+
+    puppet_start(&giver, pool);
+    puppet_start(&hooked, pool);
+    ck_assert_int_eq(puppet_do(&giver, step_checkout), 0);
+    ck_assert_int_eq(puppet_do(&hooked, step_pair), 0);
+    in_barrier = places_change;
+    if (pool->way != LANE_PLAIN)
+        places_change();
+    a = checkout(pool);
+    in_barrier = NULL;
+    ck_assert_ptr_eq(a, giver.arena);
+    counts_are(pool, 0, 2);
+    ck_assert_uint_eq(stats_of(pool).refusals, 0);
+    ck_assert_int_eq(bp_pool_give_back(pool, a), 0);
+    ck_assert_int_eq(puppet_do(&hooked, step_give_back), 0);
+    puppet_end(&hooked);
+    puppet_end(&giver);
+    threads_passed();
+    ck_assert_int_eq(bp_pool_destroy(pool), 0);
+}
+END_TEST
+
 /* The owner keeps what it took meanwhile, and brings the rest with the newest at the head. */
 static void owner_takes_one(void)
 {
@@ -508,6 +544,7 @@ int main(void)
 
     tcase_add_test(t, owner_settles_during_a_drain);
     tcase_add_test(t, owner_has_a_pair_during_a_drain);
+    tcase_add_test(t, places_change_during_a_drain);
     tcase_add_test(t, owner_takes_one_during_a_drain);
     tcase_add_test(t, eviction_during_a_drain);
     tcase_add_test(t, two_drains_at_once);

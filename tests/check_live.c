@@ -5,6 +5,7 @@
 #include "waiting.h"
 
 #include "failing_malloc.h"
+#include "thread.h"
 
 #include <sched.h>
 #include <sys/syscall.h>
@@ -145,6 +146,53 @@ START_TEST(threads_and_sites)
             given(pool, a[i]);
     }
     pool_gone(pool);
+}
+END_TEST
+
+static struct {
+    bp_pool *pool, *elsewhere;
+    bp_arena *arena;
+    unsigned number;
+    long tid;
+} heir;
+
+static void *leave_a_lane(void *unused)
+{
+    given(heir.pool, taken(heir.pool));
+    heir.number = thread_id();
+    return unused;
+}
+
+/* The thread gets its number in another pool, and finds what is idle in its predecessor's lane. */
+static void *inherit_a_lane(void *unused)
+{
+    given(heir.elsewhere, taken(heir.elsewhere));
+    heir.number = thread_id();
+    heir.tid = my_tid();
+    heir.arena = taken(heir.pool);
+    return unused;
+}
+
+START_TEST(heirs_are_named)
+{
+    struct seen_live s;
+    pthread_t thread;
+    unsigned number;
+
+    heir.pool = pool_on(NULL, NULL);
+    heir.elsewhere = pool_on(NULL, NULL);
+    ck_assert_int_eq(pthread_create(&thread, NULL, leave_a_lane, NULL), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    number = heir.number;
+    ck_assert_int_eq(pthread_create(&thread, NULL, inherit_a_lane, NULL), 0);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_eq(heir.number, number);
+    look(heir.pool, &s);
+    ck_assert_uint_eq(s.count, 1);
+    is_held(&s, heir.arena, NULL, heir.tid);
+    given(heir.pool, heir.arena);
+    pool_gone(heir.elsewhere);
+    pool_gone(heir.pool);
 }
 END_TEST
 
@@ -517,6 +565,7 @@ static Suite *live_suite(void)
     TCase *tc = add_case(s, "each_live");
 
     tcase_add_loop_test(tc, threads_and_sites, 0, 2);
+    tcase_add_test(tc, heirs_are_named);
     tcase_add_test(tc, handed_over);
     tcase_add_test(tc, many_and_stop);
     tcase_add_test(tc, the_pool_may_be_used_meanwhile);

@@ -4,6 +4,8 @@
  */
 #include "threads.h"
 
+#include <semaphore.h>
+
 static const unsigned thread_counts[] = { 2, 3, 8 };
 
 START_TEST(checkout_and_give_back)
@@ -43,6 +45,50 @@ START_TEST(more_threads_than_arenas)
     finish(jobs, 8);
     ck_assert_uint_le(stats_of(pool).peak_arenas, c.max_arenas);
     close_pool(pool);
+}
+END_TEST
+
+/* ---- a permit for every arena ---- */
+
+static sem_t permits; /* as many as there are arenas to be had */
+
+/* Whoever has a permit is not refused: an arena is idle somewhere, in whatever thread's place. */
+static void *work_with_permits(void *arg)
+{
+    struct job *j = arg;
+
+    for (size_t i = 0; i < j->ops; i++) {
+        bp_arena *a = NULL;
+
+        while (sem_trywait(&permits) != 0)
+            sched_yield();
+        thread_must(bp_pool_checkout(j->pool, &a) == 0);
+        if (rng_below(&j->rng, 64) == 0)
+            sched_yield();
+        if (a != NULL)
+            thread_must(bp_pool_give_back(j->pool, a) == 0);
+        sem_post(&permits);
+    }
+    return NULL;
+}
+
+START_TEST(never_refused_with_a_permit)
+{
+    struct bp_pool_config c = pool_config();
+    struct job jobs[4];
+    bp_pool *pool;
+
+    c.arena_size = 4096;
+    c.max_arenas = (size_t)_i + 1;
+    pool = open_pool(0, &c);
+    ck_assert_int_eq(sem_init(&permits, 0, (unsigned)_i + 1), 0);
+    for (unsigned i = 0; i < 4; i++)
+        start(&jobs[i], pool, i, times(100000, 500), work_with_permits);
+    finish(jobs, 4);
+    ck_assert_uint_eq(stats_of(pool).refusals, 0);
+    ck_assert_uint_le(stats_of(pool).mints, c.max_arenas);
+    close_pool(pool);
+    sem_destroy(&permits);
 }
 END_TEST
 
@@ -300,6 +346,7 @@ static Suite *threads_suite(void)
 
     tcase_add_loop_test(tc, checkout_and_give_back, 0, 9);
     tcase_add_loop_test(tc, more_threads_than_arenas, 0, 3);
+    tcase_add_loop_test(tc, never_refused_with_a_permit, 0, 4);
     tcase_add_loop_test(tc, give_back_by_another_thread, 0, 3);
     tcase_add_loop_test(tc, caps_hold_at_every_moment, 0, 3);
     tcase_add_loop_test(tc, maintenance_while_others_work, 0, 3);

@@ -311,6 +311,72 @@ START_TEST(as_many_stay_as_were_live)
 }
 END_TEST
 
+#define GRANULE (2 * MIB)
+
+/* The mmap backing as one that commits and releases 2 MiB at a time. */
+static int coarse_acquire(bp_backing *self, size_t min, size_t preferred, size_t align, struct bp_extent *out)
+{
+    int rc;
+
+    (void)self;
+    min = (min + GRANULE - 1) & ~(GRANULE - 1);
+    preferred = (preferred + GRANULE - 1) & ~(GRANULE - 1);
+    rc = bp_backing_mmap()->ops->acquire(bp_backing_mmap(), min, preferred, align > GRANULE ? align : GRANULE,
+                                         out);
+    if (rc == 0)
+        out->page = GRANULE;
+    return rc;
+}
+
+static void coarse_dispose(bp_backing *self, const struct bp_extent *extent)
+{
+    (void)self;
+    bp_backing_mmap()->ops->dispose(bp_backing_mmap(), extent);
+}
+
+static int coarse_release(bp_backing *self, struct bp_extent *extent, size_t offset, size_t length,
+                          size_t *released)
+{
+    (void)self;
+    return bp_backing_mmap()->ops->release(bp_backing_mmap(), extent, offset, length, released);
+}
+
+/* Every arena has a whole granule resident however little is used of it, and none of that could be cut: it
+ * is no reason to take arenas in hand, which would make them all look young. */
+START_TEST(coarse_granules_are_no_excess)
+{
+    static const struct bp_backing_ops ops = { .struct_size = sizeof ops, .name = "coarse",
+                                               .acquire = coarse_acquire, .dispose = coarse_dispose,
+                                               .release = coarse_release };
+    bp_backing coarse = { &ops };
+    bp_pool *pool = tick_pool(&coarse, GRANULE);
+    uint64_t now = LATE;
+    struct bp_pool_stats s;
+
+    use(pool, 40, KIB);
+    ck_assert_uint_ge(stats_of(pool).resident_bytes, 40 * GRANULE);
+    while (now < LATE + 3 * RETAIN) {
+        use(pool, 4, KIB);
+        now = ticked(pool, now);
+    }
+    s = stats_of(pool);
+    ck_assert_uint_eq(s.releases, 36);
+    ck_assert_uint_eq(s.idle, 40);
+    ck_assert_uint_ge(s.resident_bytes, 4 * GRANULE);
+    ck_assert_uint_le(s.resident_bytes, 8 * GRANULE); /* the extents have room for a header, too */
+    while (now < LATE + 10 * RETAIN) {
+        use(pool, 4, KIB);
+        now = ticked(pool, now);
+    }
+    s = stats_of(pool);
+    ck_assert_uint_eq(s.disposals, 36);
+    ck_assert_uint_eq(s.idle, 4);
+    ck_assert_uint_eq(s.cuts, 0);
+    ck_assert_uint_eq(s.mints, 40);
+    pool_gone(pool);
+}
+END_TEST
+
 /* Bursts that come again within retain_ns are demand, though nothing is used in most periods. */
 START_TEST(bursts_keep_what_they_need)
 {
@@ -1285,6 +1351,7 @@ static Suite *tick_suite(void)
     tc = add_case(s, "demand");
     tcase_add_loop_test(tc, steady_load_keeps_its_arenas, 0, 2);
     tcase_add_loop_test(tc, as_many_stay_as_were_live, 0, 2);
+    tcase_add_test(tc, coarse_granules_are_no_excess);
     tcase_add_test(tc, bursts_keep_what_they_need);
     tcase_add_loop_test(tc, spike_of_the_only_arena_is_cut, 0, 2);
     tcase_add_loop_test(tc, spike_among_many_is_cut_soon, 0, 2);
