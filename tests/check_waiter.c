@@ -344,6 +344,14 @@ END_TEST
 
 /* ---- signals ---- */
 
+/* ThreadSanitizer keeps signals back from a thread in a system call that it does not know to block, here
+ * futex(2): their handlers may run as late as after the wait. */
+#if defined(__SANITIZE_THREAD__) || defined(SUPPORT_TSAN)
+static const bool signals_come = false;
+#else
+static const bool signals_come = true;
+#endif
+
 static atomic_int signals;
 
 static void count_signal(int number)
@@ -360,6 +368,12 @@ START_TEST(signals_do_not_end_a_wait)
     bp_arena *a = taken(pool);
     struct waiting w;
 
+    if (!signals_come) {
+        fprintf(stderr, "check_waiter: SKIPPED signals: ThreadSanitizer keeps them back\n");
+        given(pool, a);
+        pool_gone(pool);
+        return;
+    }
     memset(&count, 0, sizeof count);
     count.sa_handler = count_signal; /* and no SA_RESTART */
     ck_assert_int_eq(sigaction(SIGUSR1, &count, &before), 0);
