@@ -733,8 +733,6 @@ static void *poll_and_check_out(void *unused)
         while (n < 3 && (rc = bp_pool_checkout(polled.pool, &a[n])) == 0)
             n++;
         thread_must(rc == 0 || rc == EAGAIN || rc == ECANCELED);
-        if (rc == ECANCELED)
-            break;
         if (i++ % 8 == 0)
             sched_yield();
         for (size_t k = 0; k < n; k++) {
@@ -742,6 +740,8 @@ static void *poll_and_check_out(void *unused)
             if (atomic_load(&polled.left) != 0 && atomic_fetch_sub(&polled.left, 1) == 1)
                 thread_must(bp_pool_close(polled.pool) == 0); /* the others may sleep in poll by now */
         }
+        if (rc == ECANCELED) /* and some arenas may have been had before it */
+            break;
     }
     return unused;
 }
