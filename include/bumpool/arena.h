@@ -41,11 +41,12 @@ struct bp_arena_config {
     enum bp_arena_policy policy;
     size_t max_spare; /* bytes of spill extents kept over a reset for the next unit of work; the rest is
                          disposed of. 0 keeps none; BP_UNLIMITED keeps all. */
+    unsigned checks;  /* of enum bp_check (check.h); 0: what bp_check_default says */
 };
 #define BP_ARENA_SIZE_DEFAULT 65536
 #define BP_ARENA_SPARE_DEFAULT 1048576
 #define BP_ARENA_CONFIG_INIT \
-    { sizeof(struct bp_arena_config), BP_ARENA_SIZE_DEFAULT, BP_ARENA_SPILL, BP_ARENA_SPARE_DEFAULT }
+    { sizeof(struct bp_arena_config), BP_ARENA_SIZE_DEFAULT, BP_ARENA_SPILL, BP_ARENA_SPARE_DEFAULT, 0 }
 
 /* Creates an arena of its own over `backing` (NULL: the malloc backing), which must outlive it. The
  * arena's bookkeeping (less than 512 bytes) lies at the start of its extent, in addition to `size`: no
@@ -175,14 +176,18 @@ BP_API int bp_arena_rewind(bp_arena *a, bp_mark mark);
 
 /* Has `fn(data)` called when the memory allocated now goes away: at rewind past this point, reset,
  * give_back or destroy, newest first, in the thread that does it. The registration takes 32 bytes of the
- * arena. `fn` may read the arena's blocks and allocate (memory that is gone when the reset is done), but
- * not reset, rewind, destroy or give it back (misuse, EBUSY), nor register (EBUSY). EINVAL: fn NULL;
- * ENOMEM. An arena without cleanups pays nothing for them. */
+ * arena. `fn` may read the arena's blocks, but not reset, rewind, destroy or give it back (misuse, EBUSY), nor
+ * register (EBUSY). Nor should it allocate from the arena: what it got would be gone when the reset is done,
+ * and checked mode takes it for misuse. EINVAL: fn NULL; ENOMEM. An arena without cleanups pays nothing for them. */
 BP_API int bp_arena_on_reset(bp_arena *a, void (*fn)(void *data), void *data);
 
 /* Drops everything; never fails. O(1) plus the cleanups and the spill extents to retire; no system call
  * unless spill extents beyond max_spare are disposed of. The holder of a pool's arena may call it too. */
 BP_API void bp_arena_reset(bp_arena *a);
+
+/* bp_arena_reset, after which everything that was ever handed out of the extents that it keeps has been
+ * overwritten with zeros, which no compiler drops. Cost: O(bytes touched since the last wipe or release). */
+BP_API void bp_arena_wipe(bp_arena *a);
 
 /* ---- facts ---- O(1), except capacity and owns, which are O(extents). */
 BP_API size_t bp_arena_used(const bp_arena *a);       /* bytes handed out, with padding */

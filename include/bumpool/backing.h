@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Backings: where address ranges (extents) come from.
  *
- * A backing is a vtable and its context. The stock ones are below; a program's own begins with a
+ * A backing is a vtable and its context. The stock ones are in stock.h; a program's own begins with a
  * `bp_backing` whose `ops` points to its vtable. <bumpool/conformance.h> checks any backing against the
  * contract of this page.
  */
@@ -72,64 +72,10 @@ struct bp_backing {
     const struct bp_backing_ops *ops;
 };
 
-/* Shared default instances: never NULL, need no destroying, any thread.
- *
- * malloc    aligned_alloc and free. Nothing known to be zero, no release.
- * mmap      private anonymous mappings, committed and zero; release by MADV_DONTNEED.
- * reserved  a large reserved range, committed from its base as it is used: an arena over it grows in
- *           place and its blocks never move.
- * mimalloc  mi_malloc_aligned and mi_free; lives in libbumpool-mimalloc (pkg-config bumpool-mimalloc). */
-BP_API bp_backing *bp_backing_malloc(void);
-BP_API bp_backing *bp_backing_mmap(void);
-BP_API bp_backing *bp_backing_reserved(void);
-BP_API bp_backing *bp_backing_mimalloc(void);
-
-struct bp_mmap_config {
-    size_t struct_size;
-    bool populate;  /* make every extent resident when it is acquired */
-    bool lazy_free; /* release with MADV_FREE: cheaper, but the pages count as resident until the kernel
-                       wants them and are not known to be zero. Falls back to MADV_DONTNEED where the
-                       kernel lacks it. */
-};
-#define BP_MMAP_CONFIG_INIT { sizeof(struct bp_mmap_config), false, false }
-
-struct bp_reserved_config {
-    size_t struct_size;
-    size_t reservation; /* bytes of address space per extent; halved, down to what the caller needs at
-                           least, while the system refuses */
-    size_t commit_step; /* bytes committed at first; each later step doubles what is committed, up to
-                           4 MiB at once. Rounded up to pages. */
-};
-#define BP_RESERVED_CONFIG_INIT { sizeof(struct bp_reserved_config), BP_RESERVATION_DEFAULT, 65536 }
-#define BP_RESERVATION_DEFAULT ((size_t)1 << (sizeof(size_t) > 4 ? 30 : 24)) /* 1 GiB; 16 MiB on 32 bits */
-
-/* Configured instances. `config` NULL is BP_..._INIT. On success *out is the caller's and goes to
- * bp_backing_destroy. EINVAL: unknown struct_size, or a reservation or step of 0 or above PTRDIFF_MAX;
- * ENOMEM. */
-BP_API int bp_backing_mmap_create(const struct bp_mmap_config *config, bp_backing **out) BP_NODISCARD;
-BP_API int bp_backing_reserved_create(const struct bp_reserved_config *config, bp_backing **out) BP_NODISCARD;
-
 /* Frees a configured or third-party backing through its destroy op. Every extent of it must have been
  * disposed of: destroy the arenas and pools over it first. NULL, shared default instances and backings
  * without the op are left alone. */
 BP_API void bp_backing_destroy(bp_backing *backing);
-
-/* A backing over the caller's own memory: no malloc, and no system call unless threads contend. It hands out
- * as many extents as fit, first fit by address; memory disposed of is joined and used again. Any thread, by a
- * spin lock held for a walk of the free list. The struct is the caller's and must stay where it is; its
- * members are private. */
-struct bp_buffer_backing {
-    bp_backing backing; /* pass &b.backing as the backing */
-    void *free_list;
-    void *memory;
-    size_t size;
-    int lock;
-};
-
-/* Makes `b` a backing over `mem[0, size)`, which must outlive it and holds nothing of the caller's any
- * more. EINVAL: `b` or `mem` NULL, or `size` too small to hold one extent after alignment (64 bytes), or
- * above PTRDIFF_MAX. Needs no counterpart: forget it when its extents are disposed of. */
-BP_API int bp_backing_buffer_init(struct bp_buffer_backing *b, void *mem, size_t size);
 
 BP_END_DECLS
 

@@ -21,9 +21,18 @@ enum bp_misuse_kind {
     BP_MISUSE_POOL_ARENA,           /* bp_arena_destroy of an arena that belongs to a pool: EINVAL */
     BP_MISUSE_DEAD_MARK,            /* rewind to a mark that is no longer below the cursor: EINVAL */
     BP_MISUSE_BUSY_ARENA,           /* reset, rewind, destroy or give_back from inside a cleanup: EBUSY */
-    BP_MISUSE_LIVE_ARENAS           /* bp_pool_destroy while arenas are live or somebody
+    BP_MISUSE_LIVE_ARENAS,          /* bp_pool_destroy while arenas are live or somebody
                                        waits: EBUSY. Told, but not fatal: the default handler
                                        prints its line and does not abort */
+    BP_MISUSE_BAD_BUFFER,           /* put of a buffer that is none of this bucket pool's, or
+                                       whose data pointer was changed: EINVAL */
+    /* Only in checked mode (check.h): */
+    BP_MISUSE_IDLE_ARENA,           /* use of an arena after it was given back: EINVAL */
+    BP_MISUSE_BAD_BLOCK,            /* realloc of what is no block of the arena, or has another size: EINVAL */
+    BP_MISUSE_CLEANUP_ALLOCATES,    /* a cleanup allocates from its own arena: EBUSY */
+    BP_MISUSE_OVERRUN,              /* bytes just before or after a block were written. This and the next
+                                       are found after the fact; the call that finds them goes on */
+    BP_MISUSE_USE_AFTER_DROP        /* bytes of a block were written after reset, rewind or give_back */
 };
 
 struct bp_misuse {
@@ -31,6 +40,9 @@ struct bp_misuse {
     const char *message;   /* one line, no newline; valid during the handler only */
     const bp_pool *pool;   /* the pool of the call, or NULL; possibly destroyed: compare, do not use */
     const bp_arena *arena; /* the arena of the call, or NULL; possibly not one: compare, do not use */
+    void *const *stack;    /* return addresses from where the block in question was allocated, the
+                              innermost first; NULL unless checked mode knows them */
+    size_t stack_depth;    /* how many */
 };
 
 /* Sets the handler for the whole process; NULL restores the default. Any thread; a call that is

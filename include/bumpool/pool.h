@@ -54,6 +54,7 @@ struct bp_pool_config {
     uint64_t retain_ns;                /* ns for which bp_pool_tick and the reaper retain what was
                                           not needed; 0: not at all; BP_FOREVER: they do nothing */
     unsigned flags;                    /* of enum bp_pool_flag */
+    unsigned checks;                   /* of enum bp_check (check.h); 0: what bp_check_default says */
 };
 #define BP_FOREVER UINT64_MAX
 enum bp_pool_flag {
@@ -65,7 +66,7 @@ enum bp_pool_flag {
 };
 #define BP_POOL_CONFIG_INIT                                                                              \
     { sizeof(struct bp_pool_config), NULL, BP_ARENA_SIZE_DEFAULT, BP_ARENA_SPILL, BP_ARENA_SPARE_DEFAULT, \
-      64, (size_t)64 << 20, BP_UNLIMITED, 0, false, 2000000000, 0 }
+      64, (size_t)64 << 20, BP_UNLIMITED, 0, false, 2000000000, 0, 0 }
 
 /* Creates a pool over `backing` (NULL: the mmap backing), which must outlive it. Mints nothing yet.
  * EINVAL: unknown struct_size, policy or flag, arena_size 0 or above PTRDIFF_MAX, out NULL, a backing without

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ * The stock backings.
+ *
+ * Every ..._create function has the caller pass *out to bp_backing_destroy in the end, when all extents have
+ * been disposed of. Its errors: EINVAL: out NULL, an unknown struct_size, a value out of range; ENOMEM;
+ * and what is said there. Thread rule: the ops as backing.h has it; every other function, any thread.
+ */
+#ifndef BUMPOOL_H
+#error "include <bumpool.h>"
+#endif
+#ifndef BUMPOOL_STOCK_H
+#define BUMPOOL_STOCK_H
+
+BP_BEGIN_DECLS
+
+/* Shared default instances: never NULL, need no destroying, any thread.
+ *
+ * malloc    aligned_alloc and free. Nothing known to be zero, no release.
+ * mmap      private anonymous mappings, committed and zero; release by MADV_DONTNEED.
+ * reserved  a large reserved range, committed from its base as it is used: an arena over it grows in
+ *           place and its blocks never move.
+ * mimalloc  mi_malloc_aligned and mi_free; lives in libbumpool-mimalloc (pkg-config bumpool-mimalloc).
+ * guard, hugetlb, locked: see below. */
+BP_API bp_backing *bp_backing_malloc(void);
+BP_API bp_backing *bp_backing_mmap(void);
+BP_API bp_backing *bp_backing_reserved(void);
+BP_API bp_backing *bp_backing_mimalloc(void);
+BP_API bp_backing *bp_backing_guard(void);
+BP_API bp_backing *bp_backing_hugetlb(void);
+BP_API bp_backing *bp_backing_locked(void);
+
+struct bp_mmap_config {
+    size_t struct_size;
+    bool populate;  /* make every extent resident when it is acquired */
+    bool lazy_free; /* release with MADV_FREE: cheaper, but the pages count as resident until the kernel
+                       wants them and are not known to be zero. Falls back to MADV_DONTNEED where the
+                       kernel lacks it. */
+};
+#define BP_MMAP_CONFIG_INIT { sizeof(struct bp_mmap_config), false, false }
+
+struct bp_reserved_config {
+    size_t struct_size;
+    size_t reservation; /* bytes of address space per extent; halved, down to what the caller needs at
+                           least, while the system refuses */
+    size_t commit_step; /* bytes committed at first; each later step doubles what is committed, up to
+                           4 MiB at once. Rounded up to pages. */
+};
+#define BP_RESERVED_CONFIG_INIT { sizeof(struct bp_reserved_config), BP_RESERVATION_DEFAULT, 65536 }
+#define BP_RESERVATION_DEFAULT ((size_t)1 << (sizeof(size_t) > 4 ? 30 : 24)) /* 1 GiB; 16 MiB on 32 bits */
+
+/* Configured instances. `config` NULL is BP_..._INIT. On success *out is the caller's and goes to
+ * bp_backing_destroy. EINVAL: unknown struct_size, or a reservation or step of 0 or above PTRDIFF_MAX;
+ * ENOMEM. */
+BP_API int bp_backing_mmap_create(const struct bp_mmap_config *config, bp_backing **out) BP_NODISCARD;
+BP_API int bp_backing_reserved_create(const struct bp_reserved_config *config, bp_backing **out) BP_NODISCARD;
+
+/* A backing over the caller's own memory: no malloc, and no system call unless threads contend. It hands out
+ * as many extents as fit, first fit by address; memory disposed of is joined and used again. Any thread, by a
+ * spin lock held for a walk of the free list. The struct is the caller's and must stay where it is; its
+ * members are private. */
+struct bp_buffer_backing {
+    bp_backing backing; /* pass &b.backing as the backing */
+    void *free_list;
+    void *memory;
+    size_t size;
+    int lock;
+};
+
+/* Makes `b` a backing over `mem[0, size)`, which must outlive it and holds nothing of the caller's any
+ * more. EINVAL: `b` or `mem` NULL, or `size` too small to hold one extent after alignment (64 bytes), or
+ * above PTRDIFF_MAX. Needs no counterpart: forget it when its extents are disposed of. */
+BP_API int bp_backing_buffer_init(struct bp_buffer_backing *b, void *mem, size_t size);
+
+/* ---- guard ---- for debugging: wrong accesses fault
+ *
+ * Each extent ends right before an inaccessible page, and a page before it is inaccessible too. Extents are as
+ * small as the caller allows. An extent disposed of stays inaccessible, and its addresses are not used
+ * again until `quarantine` bytes of later ones have followed it: whoever uses it meanwhile faults. What lies
+ * between the page before and the extent's first byte is looked at when it is disposed of (BP_MISUSE_OVERRUN).
+ * No release, no commit. Cost: three system calls and two areas of the kernel's for each extent; ENOMEM at
+ * vm.max_map_count. */
+struct bp_guard_config {
+    size_t struct_size;
+    size_t quarantine; /* bytes of address space, inaccessible pages included; 0: none */
+};
+#define BP_GUARD_CONFIG_INIT { sizeof(struct bp_guard_config), (size_t)1 << (sizeof(size_t) > 4 ? 30 : 24) }
+BP_API int bp_backing_guard_create(const struct bp_guard_config *config, bp_backing **out) BP_NODISCARD;
+
+/* ---- hugetlb ---- fewer TLB misses for large arenas
+ *
+ * Extents are whole huge pages: from the system's reserved ones (MAP_HUGETLB), else where these are used up
+ * small ones that the kernel is asked to make huge (MADV_HUGEPAGE), else plain ones. release and granule: a
+ * huge page, in the third case a page. */
+struct bp_hugetlb_config {
+    size_t struct_size;
+    size_t page_size; /* bytes of a huge page, a power of two; 0: what the system uses by default */
+    bool strict;      /* reserved huge pages or ENOMEM */
+};
+#define BP_HUGETLB_CONFIG_INIT { sizeof(struct bp_hugetlb_config), 0, false }
+BP_API int bp_backing_hugetlb_create(const struct bp_hugetlb_config *config, bp_backing **out) BP_NODISCARD;
+
+/* What the extents that are there now, and all there were, are made of. `backing` is a hugetlb one, else
+ * EINVAL. */
+struct bp_hugetlb_stats {
+    size_t hugetlb, advised, plain;                   /* extents now */
+    size_t hugetlb_bytes, advised_bytes, plain_bytes; /* bytes now */
+    size_t total_hugetlb, total_advised, total_plain; /* extents since the backing was made */
+    size_t page_size;                                 /* of a huge page; 0: the system has none */
+};
+BP_API int bp_backing_hugetlb_stats(bp_backing *backing, struct bp_hugetlb_stats *out);
+
+/* ---- memfd ---- memory that other processes can map
+ *
+ * Each extent is a memfd_create(2) file of its own, mapped shared and sealed against changes of its size. So
+ * it costs a descriptor, and a child of fork shares it with its parent. release punches holes. ENOMEM also when
+ * the process is out of descriptors. ENOSYS: the kernel has no memfd. */
+struct bp_memfd_config {
+    size_t struct_size;
+    const char *name; /* shown in /proc/PID/maps; copied, cut to 31 bytes; NULL: "bumpool" */
+};
+#define BP_MEMFD_CONFIG_INIT { sizeof(struct bp_memfd_config), NULL }
+BP_API int bp_backing_memfd_create(const struct bp_memfd_config *config, bp_backing **out) BP_NODISCARD;
+
+/* The file behind address `p`: *fd, the backing's (dup it to keep it: it is closed when the extent is disposed
+ * of), the *offset of `p` in it, and the file's *size, in bytes. ENOENT: no extent of this backing has `p`;
+ * EINVAL: not a memfd backing, or a NULL. */
+BP_API int bp_backing_memfd_find(bp_backing *backing, const void *p, int *fd, size_t *offset, size_t *size);
+
+/* ---- locked ---- for secrets
+ *
+ * Memory that is never swapped (mlock), left out of core dumps (MADV_DONTDUMP), zero in a child of fork
+ * (MADV_WIPEONFORK), between two inaccessible pages, and overwritten with zeros before it is
+ * disposed of. It fails closed: an extent that cannot have all of it is ENOMEM, most likely for
+ * RLIMIT_MEMLOCK. A reset overwrites nothing: see zero_on_give_back (pool.h) and bp_arena_wipe. A child of
+ * fork must not use an arena that bp_arena_create made over it: its bookkeeping was wiped, too.
+ * No release, no commit.
+ *
+ * bp_backing_locked_probe: 0, or why a page cannot be had: EPERM (RLIMIT_MEMLOCK is 0 and the process not privileged), ENOMEM (it is
+ * reached), EAGAIN, ENOSYS or EINVAL (the kernel lacks something). For a clear message at start-up. */
+BP_API int bp_backing_locked_probe(void);
+
+/* ---- numa ---- memory of one node
+ *
+ * Private mappings bound to a NUMA node by mbind(2); otherwise as mmap. ENOSYS: the kernel knows no nodes. */
+struct bp_numa_config {
+    size_t struct_size;
+    unsigned node; /* as in /sys/devices/system/node/nodeN; EINVAL: there is none such, or it is not allowed */
+    bool strict;   /* pages of that node only: when it is full the kernel kills. Otherwise preferred. */
+};
+#define BP_NUMA_CONFIG_INIT { sizeof(struct bp_numa_config), 0, false }
+BP_API int bp_backing_numa_create(const struct bp_numa_config *config, bp_backing **out) BP_NODISCARD;
+
+/* ---- fallback ---- one backing, and another where it fails
+ *
+ * acquire asks `first` and, whatever its error is, then `second`; every other op goes to the backing that the
+ * extent came from. Both must outlive it; destroy leaves them alone. ENOMEM, EINVAL: a NULL, or a backing
+ * without acquire or dispose. */
+BP_API int bp_backing_fallback_create(bp_backing *first, bp_backing *second, bp_backing **out) BP_NODISCARD;
+
+/* Extents there are now from each of the two. EINVAL: not a fallback backing, or a NULL. */
+BP_API int bp_backing_fallback_counts(bp_backing *backing, size_t *first, size_t *second);
+
+/* ---- faulty ---- a backing that fails on demand, for tests
+ *
+ * Passes every op on to `inner`, which must outlive it, but for those that the plan makes fail. It also checks
+ * what it is asked for against the contract of backing.h, and that every extent comes back as it was given: a
+ * breach is a bug of its caller, printed in one line before abort(). */
+enum bp_faulty_op {
+    BP_FAULTY_ACQUIRE = 1,
+    BP_FAULTY_COMMIT = 2,
+    BP_FAULTY_RELEASE = 4,
+    BP_FAULTY_POPULATE = 8,
+    BP_FAULTY_ALL = 15
+};
+struct bp_faulty_plan {
+    size_t struct_size;
+    unsigned ops;     /* of enum bp_faulty_op: the calls that count */
+    size_t fail_at;   /* the n-th of them fails, from 1; 0: none */
+    bool persistent;  /* and every later one, too */
+    unsigned one_in;  /* besides, each fails with a chance of one in so many; 0: none. Drawn from `seed` */
+    uint64_t seed;
+};
+#define BP_FAULTY_PLAN_INIT { sizeof(struct bp_faulty_plan), BP_FAULTY_ALL, 0, false, 0, 0 }
+/* A NULL plan is the init one: no failure. */
+BP_API int bp_backing_faulty_create(bp_backing *inner, const struct bp_faulty_plan *plan,
+                                    bp_backing **out) BP_NODISCARD;
+
+/* A new plan from now on; its count starts anew. EINVAL: not a faulty backing, or a plan as above. */
+BP_API int bp_backing_faulty_plan(bp_backing *faulty, const struct bp_faulty_plan *plan);
+
+struct bp_faulty_stats {
+    size_t injected;       /* failures since the latest plan */
+    size_t extents, bytes; /* outstanding now */
+    size_t acquires, disposes, commits, releases, populates; /* calls, failed ones too, since it was made */
+};
+BP_API int bp_backing_faulty_stats(bp_backing *faulty, struct bp_faulty_stats *out);
+
+BP_END_DECLS
+
+#endif
