@@ -204,13 +204,13 @@ struct bp_buckets {
 
 #ifndef BP_NO_INLINE
 
-BP_INLINE struct bp_bucket *bp_buckets_bucket_(bp_buckets *b, size_t i)
+static inline struct bp_bucket *bp_buckets_bucket_(bp_buckets *b, size_t i)
 {
     return (struct bp_bucket *)(void *)(b + 1) + i;
 }
 
 /* The number of the smallest bucket for a size of at most quick_max. */
-BP_INLINE size_t bp_buckets_index_(const bp_buckets *b, size_t size)
+static inline size_t bp_buckets_index_(const bp_buckets *b, size_t size)
 {
     size_t n = size - 1;
     unsigned log2;
