@@ -4,8 +4,13 @@
  * the two halves of one call of bp_set_misuse_handler.
  */
 #define _GNU_SOURCE
+#include "config.h"
+
 #include "misuse_private.h"
 
+#ifdef HAVE_EXECINFO_H
+#include <execinfo.h>
+#endif
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,25 +39,35 @@ static void print(const struct bp_misuse *misuse)
 
     if (length > 0)
         (void)!write(STDERR_FILENO, line, strlen(line));
+    if (misuse->stack_depth != 0) {
+        static const char where[] = "bumpool: the block was allocated at\n";
+        struct misuse_stack stack = { .depth = misuse->stack_depth };
+
+        memcpy(stack.frames, misuse->stack, stack.depth * sizeof stack.frames[0]);
+        (void)!write(STDERR_FILENO, where, sizeof where - 1);
+        misuse_stack_print(&stack);
+    }
 }
 
-int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena, const char *format, ...)
+static int report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                  const struct misuse_stack *stack, const char *format, va_list args)
 {
     void (*fn)(const struct bp_misuse *misuse, void *data);
     char message[256];
     void *data;
-    va_list args;
 
-    va_start(args, format);
     (void)vsnprintf(message, sizeof message, format, args);
-    va_end(args);
     pthread_mutex_lock(&handler_lock);
     fn = handler;
     data = handler_data;
     pthread_mutex_unlock(&handler_lock);
 
-    struct bp_misuse misuse = { kind, message, pool, arena };
+    struct bp_misuse misuse = { kind, message, pool, arena, NULL, 0 };
 
+    if (stack != NULL && stack->depth != 0) {
+        misuse.stack = stack->frames;
+        misuse.stack_depth = stack->depth;
+    }
     if (fn != NULL) {
         fn(&misuse, data);
     } else {
@@ -60,7 +75,54 @@ int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena 
         if (kind != BP_MISUSE_LIVE_ARENAS)
             abort();
     }
-    return kind == BP_MISUSE_BUSY_ARENA || kind == BP_MISUSE_LIVE_ARENAS ? EBUSY : EINVAL;
+    return kind == BP_MISUSE_BUSY_ARENA || kind == BP_MISUSE_LIVE_ARENAS || kind == BP_MISUSE_CLEANUP_ALLOCATES ?
+               EBUSY :
+               EINVAL;
+}
+
+int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena, const char *format, ...)
+{
+    va_list args;
+    int rc;
+
+    va_start(args, format);
+    rc = report(kind, pool, arena, NULL, format, args);
+    va_end(args);
+    return rc;
+}
+
+int misuse_report_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                        const struct misuse_stack *stack, const char *format, ...)
+{
+    va_list args;
+    int rc;
+
+    va_start(args, format);
+    rc = report(kind, pool, arena, stack, format, args);
+    va_end(args);
+    return rc;
+}
+
+void misuse_stack_print(const struct misuse_stack *stack)
+{
+#ifdef HAVE_EXECINFO_H
+    backtrace_symbols_fd(stack->frames, (int)stack->depth, STDERR_FILENO);
+#else
+    (void)stack;
+#endif
+}
+
+void misuse_stack_take(struct misuse_stack *stack)
+{
+    stack->depth = 0;
+#ifdef HAVE_EXECINFO_H
+    void *frames[MISUSE_FRAMES + 2];
+    int n = backtrace(frames, MISUSE_FRAMES + 2);
+
+    /* without this function and the library's one that called it */
+    for (int i = 2; i < n; i++)
+        stack->frames[stack->depth++] = frames[i];
+#endif
 }
 
 void misuse_before_fork(void)

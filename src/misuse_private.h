@@ -11,6 +11,23 @@
 int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena, const char *format, ...)
     BP_PRINTF(4, 5);
 
+/* Where a block was allocated: return addresses, the innermost first. */
+enum { MISUSE_FRAMES = 8 };
+struct misuse_stack {
+    void *frames[MISUSE_FRAMES];
+    size_t depth;
+};
+
+/* The same about a block. `stack` may be NULL. */
+int misuse_report_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                        const struct misuse_stack *stack, const char *format, ...) BP_PRINTF(5, 6);
+
+/* Fills *stack with the callers of the function that calls this; empty where the system cannot say. */
+void misuse_stack_take(struct misuse_stack *stack);
+
+/* A line for each, to standard error, without malloc. */
+void misuse_stack_print(const struct misuse_stack *stack);
+
 /* fork: around it, in the thread that forks. */
 void misuse_before_fork(void);
 void misuse_after_fork(void);

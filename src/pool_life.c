@@ -151,7 +151,7 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
 {
     pool->backing = backing;
     pool->arena_config = (struct bp_arena_config){ sizeof pool->arena_config, c->arena_size, c->arena_policy,
-                                                   c->max_spare };
+                                                   c->max_spare, c->checks };
     pool->max_idle = c->max_idle;
     pool->max_idle_bytes = c->max_idle_bytes;
     pool->max_arenas = c->max_arenas;
