@@ -29,13 +29,13 @@ enum { DRAINS = 8 };
 /* ---- checkout ---- */
 
 /* Gives `a` to the caller, homed in its lane where that is possible; `counted` says whether it holds a
- * place under max_idle already. */
-static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool counted)
+ * place under max_idle already. `from` is for a checked arena only. */
+static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool counted, const struct misuse_stack *from)
 {
     pool->slow_checkouts++;
     a->state = STATE_LIVE;
     if (a->checks != NULL)
-        check_set_idle(a, false);
+        check_set_live(a, from);
     a->idle_since = pool->looks; /* needed, even if nothing is allocated from it */
     a->holder = (int32_t)thread_tid();
     if (mine != NULL && pool_lanes_open(pool)) {
@@ -83,10 +83,13 @@ static int obtain(bp_pool *pool, struct arena **out, bool *counted)
 static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **out)
 {
     struct lane *mine = lane_mine(pool);
+    struct misuse_stack from;
     bool counted = false;
     struct arena *a;
     int rc;
 
+    if (pool->checks != 0)
+        misuse_stack_take(&from, NULL);
     pthread_mutex_lock(&pool->lock);
     if (mine != NULL)
         lane_settle(pool, mine);
@@ -96,7 +99,7 @@ static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
         rc = ECANCELED;
     if (rc == 0) {
         pool->misses += !counted;
-        hand_out(pool, mine, a, counted);
+        hand_out(pool, mine, a, counted, &from);
     } else if (rc == EAGAIN && waiter != NULL && pool->max_arenas != 0) {
         waiter_queue(pool, waiter);
         rc = EINPROGRESS;
@@ -224,7 +227,7 @@ int bp_pool_checkout_sized(bp_pool *pool, size_t bytes, bp_arena **out)
     }
     better = pool_take_better(pool, bytes, arena_of(first));
     if (better != NULL) {
-        hand_out(pool, mine, better, true);
+        hand_out(pool, mine, better, true, NULL);
         pool->slow_checkouts--; /* it takes the place of the first, which has been counted */
         *out = &better->pub;
     }
@@ -393,7 +396,7 @@ SLOW_PATH static int give_back_elsewhere(bp_pool *arg, bp_arena *arena)
 
     a->idle_since = pool->looks;
     if (a->checks != NULL)
-        check_set_idle(a, true);
+        check_set_idle(a);
     if (pool->first_waiter != NULL) {
         served = waiter_serve(pool, a);
     } else if (keep(pool, mine, a, &dispose)) {

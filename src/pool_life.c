@@ -271,14 +271,15 @@ int bp_pool_destroy(bp_pool *arg)
     pthread_mutex_lock(&pool->lock);
     if (pool->total != pool_idle(pool) || pool->first_waiter != NULL) {
         char who[160];
-        size_t live = pool_describe_live(pool, who, sizeof who), waiting = pool->waiting;
+        struct misuse_stack first;
+        size_t live = pool_describe_live(pool, who, sizeof who, &first), waiting = pool->waiting;
 
         pthread_mutex_unlock(&pool->lock);
         if (pool->reaped)
             reaper_unhold(pool);
-        (void)misuse_report(BP_MISUSE_LIVE_ARENAS, pool, NULL,
-                            "destroy: pool \"%s\" has %zu live arenas and %zu waiters%s",
-                            pool->name, live, waiting, who);
+        (void)misuse_report_block(BP_MISUSE_LIVE_ARENAS, pool, NULL, &first,
+                                  "destroy: pool \"%s\" has %zu live arenas and %zu waiters%s", pool->name, live,
+                                  waiting, who);
         return EBUSY;
     }
     lanes_collect(pool, NULL);

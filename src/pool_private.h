@@ -5,6 +5,7 @@
 #define POOL_PRIVATE_H
 
 #include "arena_private.h"
+#include "misuse_private.h"
 #include "thread.h"
 
 #include <pthread.h>
@@ -288,9 +289,9 @@ void pool_wake_tick(bp_pool *pool);
 enum { RELEASE_BATCH = 16 };
 size_t pool_release_some(bp_pool *pool, size_t most, uint64_t until, size_t *bytes);
 
-/* Describes the first few live arenas in `text`, which is empty when there are none. Returns
- * how many are live. */
-size_t pool_describe_live(bp_pool *pool, char *text, size_t size);
+/* Describes the first few live arenas in `text`, which is empty when there are none; where the first was checked
+ * out in *first, if that is known. Returns how many are live. */
+size_t pool_describe_live(bp_pool *pool, char *text, size_t size, struct misuse_stack *first);
 
 /* reaper.c: a pool with BP_POOL_REAPER comes and goes; a tick is due earlier than was said. No lock. */
 int reaper_add(bp_pool *pool);
