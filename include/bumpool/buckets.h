@@ -215,7 +215,7 @@ static inline size_t bp_buckets_index_(const bp_buckets *b, size_t size)
     size_t n = size - 1;
     unsigned log2;
 
-    if (size <= b->quick_min)
+    if (size <= b->quick_min) /* also 0, for which `n` has wrapped */
         return 0;
     log2 = 63 - (unsigned)__builtin_clzll((unsigned long long)n);
     return ((size_t)(log2 - b->min_log2) << b->step) + ((n >> (log2 - b->step)) & (((size_t)1 << b->step) - 1)) + 1;
@@ -226,6 +226,7 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     struct bp_bucket *bucket;
     bp_arena *arena;
     bp_pool *pool;
+    char *data;
     size_t i;
     int rc;
 
@@ -239,10 +240,11 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     rc = bp_pool_checkout(pool, &arena);
     if (BP_UNLIKELY(rc != 0))
         return rc;
-    if (BP_UNLIKELY(bucket->capacity > (size_t)(arena->limit - arena->cursor)))
+    data = arena->start; /* where the cursor is, for it is empty; and no store to wait for */
+    if (BP_UNLIKELY(bucket->capacity > (size_t)(arena->limit - data)))
         return bp_buckets_commit_slow(b, arena, size, out);
-    out->data = arena->cursor;
-    arena->cursor += bucket->capacity;
+    arena->cursor = data + bucket->capacity;
+    out->data = data;
     out->size = size;
     out->capacity = bucket->capacity;
     out->arena = arena;
@@ -253,7 +255,40 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
 
 BP_INLINE int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
 {
+#if !defined(BP_POOL_OUT_OF_LINE) || defined(BP_POOL_DEFINE)
+    struct bp_lane_slot *slot;
+    struct bp_lane *lane;
+    bp_arena *arena;
+    bp_pool *pool;
+    int rc;
+
+    if (BP_UNLIKELY(b == NULL || buffer == NULL || buffer->bucket >= b->count))
+        return bp_buckets_put_slow(b, buffer);
+    /* Pairs with where it is made. */
+    pool = __atomic_load_n(&bp_buckets_bucket_(b, buffer->bucket)->pool, __ATOMIC_ACQUIRE);
+    if (BP_UNLIKELY(pool == NULL))
+        return bp_buckets_put_slow(b, buffer);
+    lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
+    slot = lane->front;
+    arena = buffer->arena;
+    /* As in bp_pool_give_back: `arena` is no wild pointer once it is found in a slot. */
+    if (BP_UNLIKELY(__atomic_load_n(&slot->arena, __ATOMIC_RELAXED) != arena ||
+                    __atomic_load_n(&slot->state, __ATOMIC_RELAXED) != 1 || buffer->data != arena->start ||
+                    arena->cursor > arena->quick_end))
+        return bp_buckets_put_slow(b, buffer);
+    arena->cursor = arena->start;
+    __atomic_store_n(&slot->state, 0, __ATOMIC_RELEASE);
+    __asm__ volatile("" ::: "memory"); /* pairs with thread_barrier in src/lane.c */
+    if (BP_UNLIKELY(__atomic_load_n(&lane->revoked, __ATOMIC_ACQUIRE) != 0)) {
+        rc = bp_pool_give_back_revoked(pool, arena);
+        if (rc != 0)
+            return rc;
+    }
+    __builtin_memset(buffer, 0, sizeof *buffer);
+    return 0;
+#else
     return bp_buckets_put_slow(b, buffer);
+#endif
 }
 
 #else
