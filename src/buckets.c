@@ -22,7 +22,7 @@
 bool buckets_index(const struct buckets *b, size_t size, uint32_t *i)
 {
     if (b->sizes != 0 && size <= b->max_size) {
-        *i = (uint32_t)bp_buckets_index_(&b->pub, size);
+        *i = bp_buckets_index_(&b->pub, size);
         return true;
     }
     *i = TRANSIENT;
@@ -121,8 +121,7 @@ int bp_buckets_get_slow(bp_buckets *arg, size_t size, struct bp_buffer *out)
     return rc == 0 ? finish_get(b, pool, i, arena, size, out) : rc;
 }
 
-/* The inline path has checked the arena out. */
-int bp_buckets_commit_slow(bp_buckets *arg, bp_arena *arena, size_t size, struct bp_buffer *out)
+int bp_buckets_get_first(bp_buckets *arg, size_t size, bp_arena *arena, struct bp_buffer *out)
 {
     struct buckets *b = buckets_enter(arg, "get");
     bp_pool *pool;
@@ -132,6 +131,21 @@ int bp_buckets_commit_slow(bp_buckets *arg, bp_arena *arena, size_t size, struct
     if (b == NULL)
         return EINVAL;
     rc = find_pool(b, size, &i, &pool); /* which is made */
+    return rc == 0 ? finish_get(b, pool, i, arena, size, out) : rc;
+}
+
+int bp_buckets_get_revoked(bp_buckets *arg, size_t size, bp_arena *arena, struct bp_buffer *out)
+{
+    struct buckets *b = buckets_enter(arg, "get");
+    bp_pool *pool;
+    uint32_t i;
+    int rc;
+
+    if (b == NULL)
+        return EINVAL;
+    rc = find_pool(b, size, &i, &pool); /* which is made */
+    if (rc == 0)
+        rc = bp_pool_checkout_revoked(pool, arena, &arena);
     return rc == 0 ? finish_get(b, pool, i, arena, size, out) : rc;
 }
 

@@ -24,6 +24,8 @@
 /* Arenas of the transient buffers begin with an extent that is too small for any, and is what is kept of them. */
 enum { TRANSIENT_FIRST = 64, TRANSIENT_KEPT = 8 };
 
+#define SIZE_BITS ((unsigned)sizeof(size_t) * 8)
+
 static void make_room(struct kept_budget *budget, bp_pool *asker, size_t bytes);
 static void emptied(struct kept_budget *budget, bp_pool *pool);
 
@@ -343,6 +345,10 @@ static struct buckets *begin(const struct bp_buckets_config *c, const char *name
     b->config = *c;
     b->config.name = NULL;
     strncpy(b->name, c->name != NULL ? c->name : name, sizeof b->name - 1);
+    /* Unless said otherwise all sizes are for the first bucket, among them 0, whose `size - 1` is SIZE_MAX. */
+    for (unsigned log2 = 0; log2 < 64; log2++)
+        b->pub.octave[log2].shift = SIZE_BITS - 1;
+    b->pub.octave[SIZE_BITS - 1].base = UINT32_MAX; /* -1 */
     return b;
 }
 
@@ -392,9 +398,14 @@ int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config *confi
         b->bucket[i].capacity = ladder_size(first, c.step, i);
     b->sizes = sizes;
     b->max_size = b->bucket[sizes - 1].capacity;
-    b->pub.quick_min = first;
-    b->pub.min_log2 = (uint32_t)__builtin_ctzll((unsigned long long)first);
-    b->pub.step = (uint32_t)c.step;
+    /* Number i > 0 is for the sizes whose `size - 1` is in part (i - 1) of the parts of an octave, counted from
+     * the first bucket's size on: see bp_buckets_index_. */
+    for (unsigned log2 = (unsigned)__builtin_ctzll((unsigned long long)first); log2 < SIZE_BITS - 1; log2++) {
+        uint32_t octaves = log2 - (unsigned)__builtin_ctzll((unsigned long long)first);
+
+        b->pub.octave[log2].shift = log2 - (unsigned)c.step;
+        b->pub.octave[log2].base = (octaves << c.step) + 1 - ((uint32_t)1 << c.step); /* modular */
+    }
     return finish(b, backing, out);
 }
 
@@ -423,7 +434,7 @@ int bp_buckets_create_blocks(bp_backing *backing, const struct bp_blocks_config 
         return ENOMEM;
     b->blocks = true;
     b->sizes = 1;
-    b->max_size = b->pub.quick_min = b->bucket[0].capacity = (blocks.block_size + SLAB_ALIGN - 1) & ~(SLAB_ALIGN - 1);
+    b->max_size = b->bucket[0].capacity = (blocks.block_size + SLAB_ALIGN - 1) & ~(SLAB_ALIGN - 1);
     return finish(b, backing, out);
 }
 

@@ -45,9 +45,9 @@ struct buckets {
 };
 static_assert(offsetof(struct buckets, bucket) == offsetof(struct buckets, pub) + sizeof(struct bp_buckets),
               "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, quick_min) == sizeof(size_t), "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, min_log2) == 2 * sizeof(size_t), "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, count) == 2 * sizeof(size_t) + 8, "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, count) == sizeof(size_t), "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, octave) == sizeof(size_t) + 8, "ABI: inlined into programs");
+static_assert(sizeof(struct bp_buckets) == sizeof(size_t) + 8 + 64 * 8, "ABI: inlined into programs");
 static_assert(sizeof(struct bp_bucket) == 2 * sizeof(size_t), "ABI: inlined into programs");
 
 /* The bucket pool behind the argument of a public call: that of NULL callers for NULL; NULL, reported, for a
