@@ -264,7 +264,9 @@ static bool obey_limit(size_t bytes)
         return false;
     if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0))
         return false;
-    return (bytes != 0 || mlock(&secret, 1) != 0) && prctl(PR_SET_DUMPABLE, 1) == 0; /* or /proc/self is root's */
+    if (prctl(PR_SET_DUMPABLE, 1) != 0) /* or /proc/self is root's */
+        return false;
+    return bytes != 0 || mlock(&secret, 1) != 0;
 }
 
 static int without_any(void *data)

@@ -255,8 +255,8 @@ static void area_name(const void *p, char *name, size_t size)
 
 START_TEST(name_shows)
 {
-    static const char *const names[] = { NULL, "frames of the video", "0123456789012345678901234567890123456789" };
-    static const char *const shown[] = { "bumpool", "frames of the video", "0123456789012345678901234567890" };
+    static const char *const names[] = { NULL, "frames", "0123456789012345678901234567890123456789" };
+    static const char *const shown[] = { "bumpool", "frames", "0123456789012345678901234567890" };
     struct bp_memfd_config c = BP_MEMFD_CONFIG_INIT;
     char given[64], name[256], expected[64];
     struct bp_extent e;
@@ -282,6 +282,7 @@ START_TEST(find)
     bp_backing *b = memfd(), *other = memfd();
     struct bp_extent e[20], foreign = got(other, 100, 100, 16);
     size_t i, k, offset, size;
+    char *before, *past;
     int fd;
 
     for (i = 0; i < 20; i++)
@@ -312,8 +313,10 @@ START_TEST(find)
     }
 
     ck_assert_int_eq(bp_backing_memfd_find(b, foreign.base, &fd, &offset, &size), ENOENT);
-    ck_assert_int_eq(bp_backing_memfd_find(other, (char *)foreign.base - 1, &fd, &offset, &size), ENOENT);
-    ck_assert_int_eq(bp_backing_memfd_find(other, (char *)foreign.base + foreign.size, &fd, &offset, &size), ENOENT);
+    before = (char *)foreign.base - 1;
+    past = (char *)foreign.base + foreign.size;
+    ck_assert_int_eq(bp_backing_memfd_find(other, before, &fd, &offset, &size), ENOENT);
+    ck_assert_int_eq(bp_backing_memfd_find(other, past, &fd, &offset, &size), ENOENT);
     ck_assert_int_eq(bp_backing_memfd_find(other, &fd, &fd, &offset, &size), ENOENT);
     ck_assert_int_eq(bp_backing_memfd_find(bp_backing_mmap(), foreign.base, &fd, &offset, &size), EINVAL);
     ck_assert_int_eq(bp_backing_memfd_find(NULL, foreign.base, &fd, &offset, &size), EINVAL);
@@ -362,6 +365,43 @@ START_TEST(find_by_many)
         pthread_join(threads[i], NULL);
     threads_passed();
     bp_backing_destroy(b);
+}
+END_TEST
+
+/* No call is a cancellation point: whoever is cancelled in one would lose a file or a lock. */
+static void *with_cancellation_pending(void *data)
+{
+    bp_backing *b = NULL;
+    size_t offset, size;
+    struct bp_extent e;
+    int fd;
+
+    pthread_cancel(pthread_self());
+    thread_must(bp_backing_memfd_create(NULL, &b) == 0);
+    thread_must(b->ops->acquire(b, 100, 100, 64 * KIB, &e) == 0);
+    thread_must(b->ops->populate(b, &e, 0, e.size) == 0);
+    thread_must(b->ops->release(b, &e, 0, e.size, &size) == 0);
+    thread_must(bp_backing_memfd_find(b, e.base, &fd, &offset, &size) == 0);
+    dispose(b, &e);
+    bp_backing_destroy(b);
+    *(bool *)data = true;
+    pthread_testcancel();
+    return NULL;
+}
+
+START_TEST(no_cancellation_point)
+{
+    size_t files = open_files();
+    bool came_out = false;
+    pthread_t thread;
+    void *result;
+
+    ck_assert_int_eq(pthread_create(&thread, NULL, with_cancellation_pending, &came_out), 0);
+    ck_assert_int_eq(pthread_join(thread, &result), 0);
+    threads_passed();
+    ck_assert(came_out);
+    ck_assert_ptr_eq(result, PTHREAD_CANCELED);
+    ck_assert_uint_eq(open_files(), files);
 }
 END_TEST
 
@@ -613,7 +653,8 @@ static bool send_file(int to, int fd, struct message m)
 {
     char control[CMSG_SPACE(sizeof fd)];
     struct iovec part = { &m, sizeof m };
-    struct msghdr h = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+    struct msghdr h = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+                        .msg_controllen = sizeof control };
     struct cmsghdr *c = CMSG_FIRSTHDR(&h);
 
     memset(control, 0, sizeof control);
@@ -628,7 +669,8 @@ static int receive_file(int from, struct message *m)
 {
     char control[CMSG_SPACE(sizeof(int))];
     struct iovec part = { m, sizeof *m };
-    struct msghdr h = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+    struct msghdr h = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+                        .msg_controllen = sizeof control };
     int fd = -1;
 
     if (recvmsg(from, &h, 0) == (ssize_t)sizeof *m && CMSG_FIRSTHDR(&h) != NULL)
@@ -740,6 +782,7 @@ static Suite *memfd_suite(void)
     tcase_add_loop_test(tc, name_shows, 0, 3);
     tcase_add_test(tc, find);
     tcase_add_test(tc, find_by_many);
+    tcase_add_test(tc, no_cancellation_point);
     tc = add_case(s, "pages");
     tcase_add_test(tc, release_frees);
     tcase_add_loop_test(tc, populate_makes_resident, 0, 2);

@@ -90,7 +90,8 @@ long __wrap_syscall(long number, ...)
     for (i = 0; i < 6; i++)
         arg[i] = va_arg(args, long);
     va_end(args);
-    if ((number == SYS_mlock && refused(SYSCALL_MLOCK)) || (number == SYS_memfd_create && refused(SYSCALL_MEMFD)) ||
+    if ((number == SYS_mlock && refused(SYSCALL_MLOCK)) ||
+        (number == SYS_memfd_create && refused(SYSCALL_MEMFD)) ||
         (number == SYS_fcntl && refused(SYSCALL_FCNTL)))
         return -1;
     return __real_syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
