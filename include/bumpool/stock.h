@@ -162,9 +162,11 @@ BP_API int bp_backing_fallback_counts(bp_backing *backing, size_t *first, size_t
 
 /* ---- faulty ---- a backing that fails on demand, for tests
  *
- * Passes every op on to `inner`, which must outlive it, but for those that the plan makes fail. It also checks
- * what it is asked for against the contract of backing.h, and that every extent comes back as it was given: a
- * breach is a bug of its caller, printed in one line before abort(). */
+ * Passes every op on to `inner`, which must outlive it, but for those that the plan makes fail: acquire and
+ * commit with ENOMEM, release and populate with EINVAL. It has the ops that `inner` has. It also checks what
+ * it is asked for against the contract of backing.h, and that every extent comes back as it was given, before
+ * it is destroyed: a breach is a bug of its caller, printed in one line before abort(). It has a lock of its
+ * own: a child of fork may use it if no other thread of the parent did at that moment. */
 enum bp_faulty_op {
     BP_FAULTY_ACQUIRE = 1,
     BP_FAULTY_COMMIT = 2,
@@ -174,18 +176,20 @@ enum bp_faulty_op {
 };
 struct bp_faulty_plan {
     size_t struct_size;
-    unsigned ops;     /* of enum bp_faulty_op: the calls that count */
+    unsigned ops;     /* of enum bp_faulty_op: the calls that count; not a commit of what is committed */
     size_t fail_at;   /* the n-th of them fails, from 1; 0: none */
     bool persistent;  /* and every later one, too */
-    unsigned one_in;  /* besides, each fails with a chance of one in so many; 0: none. Drawn from `seed` */
-    uint64_t seed;
+    unsigned one_in;  /* besides, each of them fails with a chance of one in so many; 0: none */
+    uint64_t seed;    /* the same calls in the same order meet the same chance */
 };
 #define BP_FAULTY_PLAN_INIT { sizeof(struct bp_faulty_plan), BP_FAULTY_ALL, 0, false, 0, 0 }
-/* A NULL plan is the init one: no failure. */
+/* A NULL plan is the init one: no failure. EINVAL also: `inner` NULL or without acquire or dispose, unknown
+ * ops in a plan. */
 BP_API int bp_backing_faulty_create(bp_backing *inner, const struct bp_faulty_plan *plan,
                                     bp_backing **out) BP_NODISCARD;
 
-/* A new plan from now on; its count starts anew. EINVAL: not a faulty backing, or a plan as above. */
+/* A new plan from now on; its count and its seed start anew. EINVAL: not a faulty backing, or a plan as
+ * above. */
 BP_API int bp_backing_faulty_plan(bp_backing *faulty, const struct bp_faulty_plan *plan);
 
 struct bp_faulty_stats {
@@ -193,6 +197,7 @@ struct bp_faulty_stats {
     size_t extents, bytes; /* outstanding now */
     size_t acquires, disposes, commits, releases, populates; /* calls, failed ones too, since it was made */
 };
+/* EINVAL: not a faulty backing, or a NULL. */
 BP_API int bp_backing_faulty_stats(bp_backing *faulty, struct bp_faulty_stats *out);
 
 BP_END_DECLS
