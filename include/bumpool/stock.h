@@ -153,8 +153,9 @@ BP_API int bp_backing_numa_create(const struct bp_numa_config *config, bp_backin
 /* ---- fallback ---- one backing, and another where it fails
  *
  * acquire asks `first` and, whatever its error is, then `second`; every other op goes to the backing that the
- * extent came from. Both must outlive it; destroy leaves them alone. ENOMEM, EINVAL: a NULL, or a backing
- * without acquire or dispose. */
+ * extent came from. It has each op that one of the two has; for an extent whose backing lacks it, there is
+ * nothing to commit, a release drops 0 bytes, and populate does nothing. Each extent costs a small malloc. Both
+ * must outlive it; destroy leaves them alone. EINVAL: a NULL, or a backing without acquire or dispose. */
 BP_API int bp_backing_fallback_create(bp_backing *first, bp_backing *second, bp_backing **out) BP_NODISCARD;
 
 /* Extents there are now from each of the two. EINVAL: not a fallback backing, or a NULL. */
