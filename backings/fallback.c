@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The fallback backing: extents of one backing and, where that fails, of another.
  *
- * Whose an extent is stands in a node of its own, to which extent->data points; the data of the backing that it
- * came from waits in there meanwhile. Every op hands that backing a copy of the extent with its own data, and
- * takes back the two members that an op may change.
+ * Whose an extent is stands in a node of its own, to which extent->data points; the data of the backing that
+ * it came from waits in there meanwhile. Every op hands that backing a copy of the extent with its own data,
+ * and takes back the two members that an op may change.
  *
  * The fallback has an op when one of the two has it. For an extent of the other it answers as the contract
  * says of an extent whose `page` is 0, which is what a backing without commit and release gives: all is
@@ -30,7 +30,8 @@ struct node {
     void *data; /* of that one */
 };
 
-static int fallback_acquire(bp_backing *self, size_t min, size_t preferred, size_t align, struct bp_extent *out)
+static int fallback_acquire(bp_backing *self, size_t min, size_t preferred, size_t align,
+                            struct bp_extent *out)
 {
     struct fallback_backing *b = (struct fallback_backing *)self;
     int saved = errno, which;

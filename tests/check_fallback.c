@@ -331,7 +331,8 @@ END_TEST
 
 /* ---- arenas and pools ---- */
 
-/* A pool whose first arenas have a place that cannot release, and the others one that can: only what went counts. */
+/* A pool whose first arenas have a place that cannot release, and the others one that can: only what went
+ * counts. */
 START_TEST(pool_over_both)
 {
     static char memory[300 * 1024];

@@ -88,24 +88,32 @@ BP_API int bp_backing_guard_create(const struct bp_guard_config *config, bp_back
 
 /* ---- hugetlb ---- fewer TLB misses for large arenas
  *
- * Extents are whole huge pages: from the system's reserved ones (MAP_HUGETLB), else where these are used up
- * small ones that the kernel is asked to make huge (MADV_HUGEPAGE), else plain ones. release and granule: a
- * huge page, in the third case a page. */
+ * Extents are whole huge pages from those that the system has set aside (MAP_HUGETLB). Where these are used up
+ * they are ordinary memory that the kernel is asked to make huge (MADV_HUGEPAGE), in whole small pages, and plain
+ * memory where that is too small or the system does not want it.
+ *
+ * Huge pages that were set aside are reserved for an extent when it is acquired: no access fails for want of
+ * one. They stay so until it is disposed of, and a release drops 0 bytes: dropped, they would be of use to
+ * nobody else, or be gone when they are wanted again. Of the other two a release drops huge pages and small ones.
+ *
+ * fork: the reservation stays with the process that acquired the extent. The first of the two that writes to a
+ * page afterwards makes the other need one more, and a child that gets none then is killed by SIGBUS. So a child
+ * should exec, or leave arenas over extents of this kind alone. */
 struct bp_hugetlb_config {
     size_t struct_size;
-    size_t page_size; /* bytes of a huge page, a power of two; 0: what the system uses by default */
+    size_t page_size; /* bytes of a huge page to be had by MAP_HUGETLB, a power of two; 0: the default one */
     bool strict;      /* reserved huge pages or ENOMEM */
 };
 #define BP_HUGETLB_CONFIG_INIT { sizeof(struct bp_hugetlb_config), 0, false }
 BP_API int bp_backing_hugetlb_create(const struct bp_hugetlb_config *config, bp_backing **out) BP_NODISCARD;
 
-/* What the extents that are there now, and all there were, are made of. `backing` is a hugetlb one, else
- * EINVAL. */
+/* What the extents that are there now, and all there were, are made of. EINVAL: not a hugetlb backing, or a
+ * NULL. */
 struct bp_hugetlb_stats {
     size_t hugetlb, advised, plain;                   /* extents now */
     size_t hugetlb_bytes, advised_bytes, plain_bytes; /* bytes now */
     size_t total_hugetlb, total_advised, total_plain; /* extents since the backing was made */
-    size_t page_size;                                 /* of a huge page; 0: the system has none */
+    size_t page_size; /* bytes of a huge page, as configured or by default; 0: the system has none */
 };
 BP_API int bp_backing_hugetlb_stats(bp_backing *backing, struct bp_hugetlb_stats *out);
 
@@ -141,10 +149,11 @@ BP_API int bp_backing_locked_probe(void);
 
 /* ---- numa ---- memory of one node
  *
- * Private mappings bound to a NUMA node by mbind(2); otherwise as mmap. ENOSYS: the kernel knows no nodes. */
+ * Private mappings bound to a NUMA node by mbind(2); otherwise as mmap. ENOSYS: the kernel knows no nodes; EPERM:
+ * a sandbox does not let one choose. */
 struct bp_numa_config {
     size_t struct_size;
-    unsigned node; /* as in /sys/devices/system/node/nodeN; EINVAL: there is none such, or it is not allowed */
+    unsigned node; /* as in /sys/devices/system/node/nodeN. EINVAL: there is none, or not for this process */
     bool strict;   /* pages of that node only: when it is full the kernel kills. Otherwise preferred. */
 };
 #define BP_NUMA_CONFIG_INIT { sizeof(struct bp_numa_config), 0, false }
