@@ -14,6 +14,7 @@
 
 #include "backing_private.h"
 #include "configs.h"
+#include "lane.h"
 #include "misuse_private.h"
 
 #include <stdlib.h>
@@ -23,8 +24,6 @@
 
 /* Arenas of the transient buffers begin with an extent that is too small for any, and is what is kept of them. */
 enum { TRANSIENT_FIRST = 64, TRANSIENT_KEPT = 8 };
-
-#define SIZE_BITS ((unsigned)sizeof(size_t) * 8)
 
 static void make_room(struct kept_budget *budget, bp_pool *asker, size_t bytes);
 static void emptied(struct kept_budget *budget, bp_pool *pool);
@@ -37,6 +36,12 @@ static struct buckets null_buckets = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
 };
 static pthread_once_t null_once = PTHREAD_ONCE_INIT;
+
+/* As much of a pool as the inline paths look at: all its lanes are closed. So they need not ask whether there is a
+ * pool. */
+static struct lane closed_lanes[THREAD_IDS + 1];
+static pthread_once_t closed_once = PTHREAD_ONCE_INIT;
+#define CLOSED_POOL ((bp_pool *)((uintptr_t)closed_lanes - offsetof(bp_pool, lanes)))
 
 static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Sync, all: known_lock. The dead are linked by next_known, oldest first. */
@@ -265,6 +270,12 @@ static struct buckets *take_dead(void)
     return b != NULL ? b : aligned_alloc(_Alignof(struct buckets), sizeof *b);
 }
 
+static void closed_init(void)
+{
+    for (size_t i = 0; i < sizeof closed_lanes / sizeof closed_lanes[0]; i++)
+        lane_close(&closed_lanes[i]);
+}
+
 static void null_init(void)
 {
     pool_fork_init();
@@ -345,10 +356,9 @@ static struct buckets *begin(const struct bp_buckets_config *c, const char *name
     b->config = *c;
     b->config.name = NULL;
     strncpy(b->name, c->name != NULL ? c->name : name, sizeof b->name - 1);
-    /* Unless said otherwise all sizes are for the first bucket, among them 0, whose `size - 1` is SIZE_MAX. */
-    for (unsigned log2 = 0; log2 < 64; log2++)
-        b->pub.octave[log2].shift = SIZE_BITS - 1;
-    b->pub.octave[SIZE_BITS - 1].base = UINT32_MAX; /* -1 */
+    pthread_once(&closed_once, closed_init);
+    for (size_t i = 0; i < BUCKETS_MOST; i++)
+        b->bucket[i].pool = CLOSED_POOL;
     return b;
 }
 
@@ -398,14 +408,10 @@ int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config *confi
         b->bucket[i].capacity = ladder_size(first, c.step, i);
     b->sizes = sizes;
     b->max_size = b->bucket[sizes - 1].capacity;
-    /* Number i > 0 is for the sizes whose `size - 1` is in part (i - 1) of the parts of an octave, counted from
-     * the first bucket's size on: see bp_buckets_index_. */
-    for (unsigned log2 = (unsigned)__builtin_ctzll((unsigned long long)first); log2 < SIZE_BITS - 1; log2++) {
-        uint32_t octaves = log2 - (unsigned)__builtin_ctzll((unsigned long long)first);
-
-        b->pub.octave[log2].shift = log2 - (unsigned)c.step;
-        b->pub.octave[log2].base = (octaves << c.step) + 1 - ((uint32_t)1 << c.step); /* modular */
-    }
+    b->pub.quick_min = first;
+    b->pub.step = (uint32_t)c.step;
+    /* The first octave after the first bucket begins with number 1. */
+    b->pub.base = ((uint32_t)__builtin_ctzll((unsigned long long)first) << c.step) + ((uint32_t)1 << c.step) - 1;
     return finish(b, backing, out);
 }
 
@@ -434,7 +440,7 @@ int bp_buckets_create_blocks(bp_backing *backing, const struct bp_blocks_config 
         return ENOMEM;
     b->blocks = true;
     b->sizes = 1;
-    b->max_size = b->bucket[0].capacity = (blocks.block_size + SLAB_ALIGN - 1) & ~(SLAB_ALIGN - 1);
+    b->max_size = b->pub.quick_min = b->bucket[0].capacity = (blocks.block_size + SLAB_ALIGN - 1) & ~(SLAB_ALIGN - 1);
     return finish(b, backing, out);
 }
 
@@ -499,7 +505,7 @@ int bp_buckets_destroy(bp_buckets *arg)
         bp_pool *pool = place_pool(place);
 
         if (i < b->sizes)
-            b->bucket[i].pool = NULL;
+            __atomic_store_n(&b->bucket[i].pool, CLOSED_POOL, __ATOMIC_RELAXED); /* nobody else is left */
         atomic_store_explicit(&place->pool, (bp_pool *)NULL, memory_order_relaxed); /* nobody else is left */
         if (pool != NULL)
             pool_end(pool);

@@ -14,7 +14,11 @@ enum { BUCKETS_MOST = 4 * 64 };
 #define BUCKETS_DEAD ((uintptr_t)0x6b637562)
 
 /* The `bucket` of a transient buffer: none. */
-#define TRANSIENT UINT32_MAX
+#define TRANSIENT (UINT32_MAX >> 1)
+
+/* In the `bucket` of a buffer whose arena is to be reset when it is put back: it is more than any count, so that the
+ * inline path leaves it to bp_buckets_put_slow. */
+#define TO_RESET ((uint32_t)1 << 31)
 
 /* One bucket, or the pool of the transient buffers. */
 struct place {
@@ -45,9 +49,10 @@ struct buckets {
 };
 static_assert(offsetof(struct buckets, bucket) == offsetof(struct buckets, pub) + sizeof(struct bp_buckets),
               "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, count) == sizeof(size_t), "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, octave) == sizeof(size_t) + 8, "ABI: inlined into programs");
-static_assert(sizeof(struct bp_buckets) == sizeof(size_t) + 8 + 64 * 8, "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, quick_min) == sizeof(size_t), "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, step) == 2 * sizeof(size_t), "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, count) == 2 * sizeof(size_t) + 8, "ABI: inlined into programs");
+static_assert(sizeof(struct bp_buckets) == 2 * sizeof(size_t) + 16, "ABI: inlined into programs");
 static_assert(sizeof(struct bp_bucket) == 2 * sizeof(size_t), "ABI: inlined into programs");
 
 /* The bucket pool behind the argument of a public call: that of NULL callers for NULL; NULL, reported, for a

@@ -99,7 +99,7 @@ struct bp_buffer {
     size_t capacity; /* bytes that may be used, at least `size`; in checked mode just that, so that what is
                         written beyond is seen */
     bp_arena *arena; /* the library's, this and the next */
-    uint32_t bucket;
+    uint32_t bucket; /* with flags, see src/buckets_private.h */
     bool transient;  /* above the largest bucket: not kept */
 };
 #define BP_BUFFER_INIT { NULL, 0, 0, NULL, 0, false }
@@ -191,16 +191,17 @@ BP_API size_t bp_buckets_total_count(bp_buckets *b);
 
 /* What they need; the rest is the library's. The offsets are part of the ABI. */
 struct bp_bucket {
-    bp_pool *pool;   /* NULL: not made yet, or the inline paths are not to be taken */
+    bp_pool *pool;   /* until it is made, and where the inline paths are not to be taken, one in which no thread
+                        has a place; never NULL */
     size_t capacity; /* bytes */
 };
 struct bp_buckets {
     size_t quick_max; /* sizes above it take the slow path; 0 in checked mode, and when destroyed */
-    uint32_t count;   /* of buckets; 0 as quick_max */
+    size_t quick_min; /* the size of the first bucket */
+    uint32_t step;    /* enum bp_buckets_step */
+    uint32_t base;    /* what bp_buckets_index_ has too much */
+    uint32_t count;   /* of buckets, which follow; 0 as quick_max */
     uint32_t unused;
-    struct {
-        uint32_t shift, base;
-    } octave[64];     /* of size - 1, by its log2: see bp_buckets_index_ */
     /* struct bp_bucket bucket[]; */
 };
 
@@ -211,14 +212,17 @@ static inline struct bp_bucket *bp_buckets_bucket_(bp_buckets *b, size_t i)
     return (struct bp_bucket *)(void *)(b + 1) + i;
 }
 
-/* The number of the smallest bucket for a size of at most quick_max: its octave, and the bits that follow the
- * first one. A size of 0 wraps to an octave of its own. */
+/* The number of the smallest bucket for a size of at most quick_max: the octave of size - 1, then its first bits;
+ * that the very first is among these makes one octave too much, which is in `base`. */
 static inline uint32_t bp_buckets_index_(const bp_buckets *b, size_t size)
 {
     size_t n = size - 1;
-    unsigned log2 = 63 ^ (unsigned)__builtin_clzll((unsigned long long)n | 1);
+    uint32_t log2;
 
-    return (uint32_t)(n >> b->octave[log2].shift) + b->octave[log2].base;
+    if (size <= b->quick_min)
+        return 0;
+    log2 = 63 ^ (uint32_t)__builtin_clzll((unsigned long long)n);
+    return (uint32_t)(n >> (log2 - b->step)) + (log2 << b->step) - b->base;
 }
 
 BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_buffer *out)
@@ -239,8 +243,6 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     i = bp_buckets_index_(b, size);
     bucket = bp_buckets_bucket_(b, i);
     pool = __atomic_load_n(&bucket->pool, __ATOMIC_ACQUIRE); /* pairs with where it is made */
-    if (BP_UNLIKELY(pool == NULL))
-        return bp_buckets_get_slow(b, size, out);
     /* From here on as in bp_pool_checkout. */
     lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
     slot = lane->front;
@@ -252,8 +254,8 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     if (BP_UNLIKELY(__atomic_load_n(&lane->revoked, __ATOMIC_ACQUIRE) != 0))
         return bp_buckets_get_revoked(b, size, arena, out);
     __atomic_store_n(&lane->checkouts, __atomic_load_n(&lane->checkouts, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
-    /* An arena all of whose room has been used before is not even moved: what a reset would note is known, and
-     * so there is nothing to reset. */
+    /* An arena all of whose room has been used before need not be told: what a reset would note is known, so
+     * there is nothing to reset. For others the buffer says that put has to. */
     data = arena->start;
     if (BP_UNLIKELY(arena->quick_end != data + bucket->capacity))
         return bp_buckets_get_first(b, size, arena, out);
@@ -276,7 +278,6 @@ BP_INLINE int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
     struct bp_lane *lane;
     bp_arena *arena;
     bp_pool *pool;
-    char *data;
     int rc;
 
     if (BP_UNLIKELY(b == NULL))
@@ -285,17 +286,12 @@ BP_INLINE int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
         return bp_buckets_put_slow(b, buffer);
     /* Pairs with where it is made. */
     pool = __atomic_load_n(&bp_buckets_bucket_(b, buffer->bucket)->pool, __ATOMIC_ACQUIRE);
-    if (BP_UNLIKELY(pool == NULL))
-        return bp_buckets_put_slow(b, buffer);
     lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
     slot = lane->front;
     arena = buffer->arena;
     /* As in bp_pool_give_back: `arena` is no wild pointer once it is found in a slot. */
     if (BP_UNLIKELY(__atomic_load_n(&slot->arena, __ATOMIC_RELAXED) != arena ||
-                    __atomic_load_n(&slot->state, __ATOMIC_RELAXED) != 1))
-        return bp_buckets_put_slow(b, buffer);
-    data = (char *)buffer->data;
-    if (BP_UNLIKELY(data != arena->start || data != arena->cursor))
+                    __atomic_load_n(&slot->state, __ATOMIC_RELAXED) != 1 || buffer->data != arena->start))
         return bp_buckets_put_slow(b, buffer);
     __atomic_store_n(&slot->state, 0, __ATOMIC_RELEASE);
     __asm__ volatile("" ::: "memory"); /* pairs with thread_barrier in src/lane.c */
