@@ -186,9 +186,7 @@ static int place_make(struct buckets *b, uint32_t i)
     }
     /* A checked arena needs room of its own choice. */
     if (i != TRANSIENT && c.arena_size < SLAB_BELOW && b->checks == 0) {
-        size_t slot = (c.arena_size + SLAB_ALIGN - 1) & ~(SLAB_ALIGN - 1);
-
-        rc = slab_create(backing, slot, b->config.max_live, &slab);
+        rc = slab_create(backing, c.arena_size, b->config.max_live, &slab);
         if (rc != 0)
             return rc;
         backing = slab_backing(slab);
@@ -320,7 +318,13 @@ static int finish(struct buckets *b, bp_backing *backing, bp_buckets **out)
     b->checks = check_effective(b->config.checks);
     if (b->checks == 0)
         b->pub.quick_max = b->max_size;
-    b->pub.count = (uint32_t)b->sizes;
+    b->pub.quick_min = b->bucket[0].capacity;
+    b->pub.end = bucket_place((uint32_t)b->sizes);
+    for (size_t n = 0, i = 0; n <= BP_BUCKETS_SMALL / 64; n++) {
+        while (i < b->sizes && b->bucket[i].capacity < n * 64)
+            i++;
+        b->pub.small[n] = (uint16_t)(i < b->sizes ? bucket_place((uint32_t)i) : 0);
+    }
     b->budget.max = b->config.max_kept_bytes;
     b->budget.make_room = make_room;
     b->budget.emptied = emptied;
@@ -357,17 +361,20 @@ static struct buckets *begin(const struct bp_buckets_config *c, const char *name
     b->config.name = NULL;
     strncpy(b->name, c->name != NULL ? c->name : name, sizeof b->name - 1);
     pthread_once(&closed_once, closed_init);
+    b->pub.none.pool = CLOSED_POOL;
     for (size_t i = 0; i < BUCKETS_MOST; i++)
         b->bucket[i].pool = CLOSED_POOL;
     return b;
 }
 
-/* The size of bucket number `i`. */
-static size_t ladder_size(size_t first, enum bp_buckets_step step, size_t i)
+/* The size of the bucket after that of `size` bytes. */
+static size_t next_size(size_t size, enum bp_buckets_step step)
 {
-    size_t octave = first << (i >> step), part = i & (((size_t)1 << step) - 1);
+    size_t octave = (size_t)1 << (63 - __builtin_clzll((unsigned long long)size));
 
-    return octave + (octave >> step) * part;
+    if (step == BP_BUCKETS_DOUBLE)
+        return size * 2;
+    return size + (octave / 4 > SLAB_ALIGN ? octave / 4 : SLAB_ALIGN);
 }
 
 static size_t round_up_to_power(size_t n)
@@ -382,8 +389,9 @@ static size_t round_up_to_power(size_t n)
 int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config *config, bp_buckets **out)
 {
     struct bp_buckets_config c = BP_BUCKETS_CONFIG_INIT;
-    size_t first, sizes = 0, bytes = 0;
+    size_t first, size, sizes = 0, bytes = 0;
     struct buckets *b;
+    uint32_t log2;
 
     if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0)
         return EINVAL;
@@ -392,26 +400,27 @@ int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config *confi
         (c.step != BP_BUCKETS_DOUBLE && c.step != BP_BUCKETS_QUARTER) || (c.flags & ~(unsigned)BP_POOL_REAPER) != 0 ||
         !checks_are_sane(c.checks))
         return EINVAL;
-    first = round_up_to_power(c.min_size);
-    do {
-        size_t size = ladder_size(first, c.step, sizes++);
-
+    for (size = first = round_up_to_power(c.min_size);; size = next_size(size, c.step)) {
+        sizes++;
         bytes = bytes > SIZE_MAX - size ? SIZE_MAX : bytes + size;
-    } while (ladder_size(first, c.step, sizes - 1) < c.max_size);
+        if (size >= c.max_size)
+            break;
+    }
     if (!can_be_made_ahead(&c, bytes))
         return EINVAL;
 
     b = begin(&c, "buckets");
     if (b == NULL)
         return ENOMEM;
-    for (size_t i = 0; i < sizes; i++)
-        b->bucket[i].capacity = ladder_size(first, c.step, i);
     b->sizes = sizes;
-    b->max_size = b->bucket[sizes - 1].capacity;
-    b->pub.quick_min = first;
+    b->max_size = size;
+    size = first;
+    for (size_t i = 0; i < sizes; i++, size = next_size(size, c.step))
+        b->bucket[i].capacity = size;
     b->pub.step = (uint32_t)c.step;
-    /* The first octave after the first bucket begins with number 1. */
-    b->pub.base = ((uint32_t)__builtin_ctzll((unsigned long long)first) << c.step) + ((uint32_t)1 << c.step) - 1;
+    /* So that the largest size has the last number. */
+    log2 = 63 ^ (uint32_t)__builtin_clzll((unsigned long long)b->max_size - 1);
+    b->pub.base = (uint32_t)((b->max_size - 1) >> (log2 - b->pub.step)) + (log2 << b->pub.step) - (uint32_t)(sizes - 1);
     return finish(b, backing, out);
 }
 
@@ -440,7 +449,7 @@ int bp_buckets_create_blocks(bp_backing *backing, const struct bp_blocks_config 
         return ENOMEM;
     b->blocks = true;
     b->sizes = 1;
-    b->max_size = b->pub.quick_min = b->bucket[0].capacity = (blocks.block_size + SLAB_ALIGN - 1) & ~(SLAB_ALIGN - 1);
+    b->max_size = b->bucket[0].capacity = (blocks.block_size + SLAB_ALIGN - 1) & ~(SLAB_ALIGN - 1);
     return finish(b, backing, out);
 }
 
@@ -498,7 +507,7 @@ int bp_buckets_destroy(bp_buckets *arg)
     }
     atomic_store_explicit(&b->magic, BUCKETS_DEAD, memory_order_relaxed); /* pairs with buckets_enter */
     b->pub.quick_max = 0;
-    b->pub.count = 0;
+    b->pub.end = 0;
     make_unknown(b); /* first, for fork takes the locks of what is known */
     for (size_t i = 0; i <= b->sizes; i++) {
         struct place *place = i < b->sizes ? &b->places[i] : &b->transient;
