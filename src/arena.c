@@ -25,6 +25,7 @@
 #include "arena_private.h"
 
 #include "backing_private.h"
+#include "checks.h"
 #include "configs.h"
 #include "misuse_private.h"
 
@@ -212,7 +213,7 @@ int arena_commit(struct arena *a, char *upto)
     int rc = segment_commit(a, a->current, upto);
 
     if (rc == 0)
-        a->pub.limit = segment_limit(a->current);
+        arena_set_limit(a, segment_limit(a->current));
     return rc;
 }
 
@@ -237,11 +238,13 @@ static struct segment *segment_acquire(struct arena *a, size_t min, size_t prefe
     return s;
 }
 
-static void segment_wipe(struct segment *s)
+static void segment_wipe(struct arena *a, struct segment *s)
 {
     size_t offset = (size_t)(s->start - (char *)s->extent.base);
 
+    check_show(a, s->start, s->touched);
     explicit_bzero(s->start, (size_t)(s->touched - s->start));
+    check_hide(a, s->start, s->touched);
     /* The wiped part reads as zero now; it joins what is known zero behind it, if anything is. */
     if (s->extent.known_zero_from <= (size_t)(s->touched - (char *)s->extent.base))
         s->extent.known_zero_from = offset;
@@ -254,6 +257,7 @@ static void segment_dispose(struct arena *a, struct segment *s)
 {
     struct bp_extent extent = s->extent; /* `s` lies in it */
 
+    check_show_extent(a, &extent);
     footprint_add(a, 0 - extent.size, 0 - extent.committed);
     backing_dispose(a->backing, &extent);
 }
@@ -267,7 +271,7 @@ static void retire_segments(struct arena *a, struct segment *keep)
         a->newest = s->older;
         segment_touch(a, s, s->top);
         if ((a->flags & ARENA_WIPE) != 0)
-            segment_wipe(s);
+            segment_wipe(a, s);
         if (s->extent.committed <= a->max_spare && a->spare_bytes <= a->max_spare - s->extent.committed) {
             a->spare_bytes += s->extent.committed;
             s->older = a->spare;
@@ -356,30 +360,77 @@ static void *spill(struct arena *a, size_t size, size_t align)
     a->current = s;
     a->floor = s->start;
     a->pub.cursor = s->top;
-    a->pub.limit = segment_limit(s);
+    arena_set_limit(a, segment_limit(s));
     return p;
+}
+
+void *arena_alloc_alone(struct arena *a, size_t size, size_t align, char **end)
+{
+    struct segment *s;
+
+    if (size > PTRDIFF_MAX - BP_ALIGNMENT - align)
+        return no_memory();
+    s = segment_acquire(a, round_up_16(size) + align, round_up_16(size) + align);
+    if (s == NULL)
+        return no_memory();
+    if (segment_commit(a, s, s->end) != 0) {
+        segment_dispose(a, s);
+        return no_memory();
+    }
+    s->older = a->newest;
+    a->newest = s;
+    arena_flag(a, ARENA_SPILLED);
+    s->top = *end = s->end;
+    return s->end - round_up_16(size) - ((uintptr_t)(s->end - round_up_16(size)) & (align - 1));
+}
+
+struct segment *arena_segment_of(struct arena *a, const char *p)
+{
+    const struct segment *s = a->current;
+
+    /* A block beyond the growth sequence lies in the newest segment, not in the current one. */
+    return (uintptr_t)p >= (uintptr_t)s->start && (uintptr_t)p <= (uintptr_t)a->pub.cursor ? a->current : a->newest;
+}
+
+/* In the current segment; false when it is not to be had there. */
+static bool bump(struct arena *a, size_t size, size_t align, void **out)
+{
+    size_t pad = (size_t)(0 - (uintptr_t)a->pub.cursor) & (align - 1);
+    size_t room = (size_t)(a->current->end - a->pub.cursor);
+    char *p;
+
+    if (pad > room || size > room - pad)
+        return false;
+    p = a->pub.cursor + pad;
+    *out = NULL;
+    if (arena_commit(a, p + round_up_16(size)) == 0) {
+        a->pub.cursor = p + round_up_16(size);
+        *out = p;
+    }
+    return true;
+}
+
+void *arena_bump(struct arena *a, size_t size, size_t align)
+{
+    void *p;
+
+    if (!bump(a, size, align, &p))
+        return spill(a, size, align);
+    return p != NULL ? p : no_memory();
 }
 
 void *bp_arena_alloc_slow(bp_arena *pub, size_t size, size_t align)
 {
     struct arena *a = arena_of(pub);
-    char *end = a->current->end;
-    size_t pad = (size_t)(0 - (uintptr_t)pub->cursor) & (align - 1);
-    size_t room = (size_t)(end - pub->cursor);
+    void *p;
 
+    if ((a->flags & ARENA_CHECKED) != 0)
+        return check_alloc(a, size, align);
     if (size > PTRDIFF_MAX - BP_ALIGNMENT)
         return no_memory();
-    if (pad <= room && size <= room - pad) {
-        char *p = pub->cursor + pad;
-
-        if (arena_commit(a, p + round_up_16(size)) != 0)
-            return no_memory();
-        pub->cursor = p + round_up_16(size);
-        return p;
-    }
-    if ((a->flags & ARENA_FIXED) != 0)
-        return no_memory();
-    return spill(a, size, align);
+    if (bump(a, size, align, &p))
+        return p != NULL ? p : no_memory();
+    return (a->flags & ARENA_FIXED) != 0 ? no_memory() : spill(a, size, align);
 }
 
 /* ---- life ---- */
@@ -389,6 +440,8 @@ int arena_config_check(const struct bp_arena_config *config)
     if (config->size == 0 || config->size > PTRDIFF_MAX)
         return EINVAL;
     if (config->policy != BP_ARENA_SPILL && config->policy != BP_ARENA_FIXED)
+        return EINVAL;
+    if (config->checks != BP_CHECK_OFF && (config->checks & ~(unsigned)BP_CHECK_ALL) != 0)
         return EINVAL;
     return 0;
 }
@@ -407,7 +460,7 @@ static int first_extent(bp_backing *backing, const struct bp_arena_config *confi
 }
 
 static void arena_init(struct arena *a, bp_backing *backing, const struct bp_arena_config *config, size_t header,
-                       const struct bp_extent *extent, struct arena_totals *totals)
+                       const struct bp_extent *extent, struct arena_totals *totals, struct checks *checks)
 {
     a->backing = backing;
     a->totals = totals;
@@ -429,16 +482,24 @@ static void arena_init(struct arena *a, bp_backing *backing, const struct bp_are
     totals_add(a, extent->size, extent->committed);
     if (totals != NULL)
         atomic_fetch_add_explicit(peak_counter(totals, a->peak), 1, memory_order_relaxed);
+    if (checks != NULL)
+        check_begin(a, checks);
 }
 
 int arena_open(struct arena *a, bp_backing *backing, const struct bp_arena_config *config,
                struct arena_totals *totals)
 {
     struct bp_extent extent;
-    int rc = first_extent(backing, config, 0, &extent);
+    struct checks *checks;
+    int rc = check_make(config->checks, &backing, &checks);
 
+    if (rc != 0)
+        return rc;
+    rc = first_extent(backing, config, 0, &extent);
     if (rc == 0)
-        arena_init(a, backing, config, 0, &extent, totals);
+        arena_init(a, backing, config, 0, &extent, totals, checks);
+    else
+        check_unmake(checks);
     return rc;
 }
 
@@ -446,6 +507,8 @@ void arena_close(struct arena *a)
 {
     struct bp_extent extent;
 
+    if (a->checks != NULL)
+        check_end(a);
     dispose_spares(a);
     a->max_spare = 0;
     retire_segments(a, &a->first);
@@ -455,6 +518,8 @@ void arena_close(struct arena *a)
         atomic_fetch_sub_explicit(peak_counter(a->totals, a->peak), 1, memory_order_relaxed);
     }
     extent = a->first.extent; /* the arena may lie in it */
+    check_show_extent(a, &extent);
+    check_gone(a);
     backing_dispose(a->backing, &extent);
 }
 
@@ -462,6 +527,7 @@ int bp_arena_create(bp_backing *backing, const struct bp_arena_config *config, b
 {
     struct bp_arena_config c = BP_ARENA_CONFIG_INIT;
     struct bp_extent extent;
+    struct checks *checks;
     struct arena *a;
     int rc;
 
@@ -470,17 +536,23 @@ int bp_arena_create(bp_backing *backing, const struct bp_arena_config *config, b
     if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0 || arena_config_check(&c) != 0 ||
         !backing_is_sane(backing))
         return EINVAL;
-    rc = first_extent(backing, &c, ARENA_HEADER, &extent);
+    rc = check_make(c.checks, &backing, &checks);
     if (rc != 0)
         return rc;
+    rc = first_extent(backing, &c, ARENA_HEADER, &extent);
+    if (rc != 0) {
+        check_unmake(checks);
+        return rc;
+    }
     rc = backing_commit(backing, &extent, ARENA_HEADER);
     if (rc != 0) {
         backing_dispose(backing, &extent);
+        check_unmake(checks);
         return rc;
     }
     a = extent.base;
     memset(a, 0, sizeof *a);
-    arena_init(a, backing, &c, ARENA_HEADER, &extent, NULL);
+    arena_init(a, backing, &c, ARENA_HEADER, &extent, NULL, checks);
     *out = &a->pub;
     return 0;
 }
@@ -545,9 +617,12 @@ void arena_raise_peak(struct arena *a)
 /* Any reset, but for `quick_end`. */
 static void drop_blocks(struct arena *a)
 {
+    char *to;
+
     if ((a->flags & ARENA_CLEANUPS) != 0)
         run_cleanups(a, NULL);
     arena_raise_peak(a);
+    to = (a->flags & ARENA_CHECKED) != 0 ? check_reset(a) : a->first.start;
     if ((a->flags & ARENA_SPILLED) != 0) {
         a->current->top = a->pub.cursor;
         retire_segments(a, &a->first);
@@ -558,7 +633,8 @@ static void drop_blocks(struct arena *a)
     }
     if ((a->flags & ARENA_MARKED) != 0)
         a->epoch++;
-    a->pub.cursor = a->first.start;
+    a->pub.cursor = to;
+    arena_set_limit(a, a->pub.limit);
     arena_unflag(a, ARENA_SPILLED | ARENA_MARKED);
     recount_if_due(a);
 }
@@ -585,7 +661,7 @@ void bp_arena_reset(bp_arena *pub)
 {
     struct arena *a = arena_of(pub);
 
-    if (arena_check_not_busy(a, NULL, "reset") != 0)
+    if (arena_check_not_busy(a, NULL, "reset") != 0 || check_is_idle(a, "reset"))
         return;
     if (arena_resets_by_a_store(a)) {
         pub->cursor = a->first.start;
@@ -611,6 +687,24 @@ int bp_arena_destroy(bp_arena *pub)
     return 0;
 }
 
+void bp_arena_wipe(bp_arena *pub)
+{
+    struct arena *a = arena_of(pub);
+
+    bool always = (a->flags & ARENA_WIPE) != 0;
+
+    if (arena_check_not_busy(a, NULL, "wipe") != 0 || check_is_idle(a, "wipe"))
+        return;
+    arena_flag(a, ARENA_WIPE); /* for the spill extents that go now */
+    drop_blocks(a);
+    if (!always)
+        arena_unflag(a, ARENA_WIPE);
+    for (struct segment *s = a->spare; s != NULL; s = s->older)
+        segment_wipe(a, s);
+    arena_wipe(a);
+    settle_quick_end(a);
+}
+
 bp_mark bp_arena_mark(bp_arena *pub)
 {
     struct arena *a = arena_of(pub);
@@ -620,6 +714,8 @@ bp_mark bp_arena_mark(bp_arena *pub)
     mark.floor = (a->flags & ARENA_MARKED) != 0 ? a->floor : a->current->start;
     arena_flag(a, ARENA_MARKED);
     a->floor = pub->cursor;
+    if ((a->flags & ARENA_CHECKED) != 0)
+        check_mark(a, &mark);
     return mark;
 }
 
@@ -649,12 +745,18 @@ int bp_arena_rewind(bp_arena *pub, bp_mark mark)
 
     if (arena_check_not_busy(a, NULL, "rewind") != 0)
         return EBUSY;
-    if (!mark_is_alive(a, &mark))
+    if (check_is_idle(a, "rewind"))
+        return EINVAL;
+    if (!((a->flags & ARENA_CHECKED) != 0 ? check_mark_is_alive(a, &mark) : mark_is_alive(a, &mark)))
         return misuse_report(BP_MISUSE_DEAD_MARK, NULL, pub,
                              "arena %p rewound to a mark that is dead: reset, or rewound past, since", (void *)a);
     if (a->cleanups != mark.cleanup)
         run_cleanups(a, mark.cleanup);
     arena_raise_peak(a);
+    if ((a->flags & ARENA_CHECKED) != 0 && check_rewind(a, &mark)) {
+        a->floor = pub->cursor;
+        return 0;
+    }
     if (a->newest != mark.newest) {
         a->current->top = pub->cursor;
         retire_segments(a, mark.newest);
@@ -665,6 +767,7 @@ int bp_arena_rewind(bp_arena *pub, bp_mark mark)
         pub->limit = segment_limit(a->current);
     }
     pub->cursor = mark.cursor;
+    arena_set_limit(a, pub->limit);
     a->floor = mark.cursor;
     a->earlier = mark.earlier;
     if (a->newest == &a->first)
@@ -691,7 +794,9 @@ static void lowered(struct arena *a)
 
 void arena_wipe(struct arena *a)
 {
-    segment_wipe(&a->first);
+    if (a->checks != NULL)
+        check_settle(a);
+    segment_wipe(a, &a->first);
     lowered(a);
     recount(a);
 }
@@ -750,6 +855,8 @@ int arena_release_beyond(struct arena *a, size_t keep, size_t *bytes)
     size_t from, to, released;
     int rc = 0;
 
+    if (a->checks != NULL)
+        check_settle(a);
     *bytes = trim_spares(a, keep - min_size(keep, dirty_bytes(s)));
     if (segment_can_release(a, s)) {
         from = release_from(s, keep);
@@ -804,7 +911,7 @@ int arena_prefault(struct arena *a, size_t bytes)
     int rc;
 
     bytes = min_size(bytes, (size_t)(s->end - s->start));
-    if (bytes == 0)
+    if (bytes == 0 || a->checks != NULL) /* a tool may forbid to touch it */
         return 0;
     rc = arena_commit(a, s->start + bytes);
     if (rc == 0)
@@ -827,6 +934,8 @@ size_t bp_arena_capacity(const bp_arena *pub)
     const struct arena *a = arena_of_const(pub);
     size_t sum = 0;
 
+    if ((a->flags & ARENA_FIXED) != 0)
+        return (size_t)(a->first.end - a->first.start);
     for (const struct segment *s = a->newest; s != NULL; s = s->older)
         sum += (size_t)(s->end - s->start);
     for (const struct segment *s = a->spare; s != NULL; s = s->older)
@@ -838,6 +947,8 @@ size_t bp_arena_remaining(const bp_arena *pub)
 {
     const struct arena *a = arena_of_const(pub);
 
+    if ((a->flags & ARENA_CHECKED) != 0 && (a->flags & ARENA_FIXED) != 0)
+        return bp_arena_capacity(pub) - arena_used(a);
     return (size_t)(a->current->end - pub->cursor);
 }
 
@@ -854,6 +965,8 @@ bool bp_arena_owns(const bp_arena *pub, const void *p)
     const struct arena *a = arena_of_const(pub);
     uintptr_t x = (uintptr_t)p;
 
+    if ((a->flags & ARENA_CHECKED) != 0)
+        return check_owns(a, p);
     for (const struct segment *s = a->newest; s != NULL; s = s->older)
         if (x >= (uintptr_t)s->start && x < (uintptr_t)(s == a->current ? pub->cursor : s->top))
             return true;

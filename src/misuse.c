@@ -112,16 +112,19 @@ void misuse_stack_print(const struct misuse_stack *stack)
 #endif
 }
 
-void misuse_stack_take(struct misuse_stack *stack)
+void misuse_stack_take(struct misuse_stack *stack, const void *first)
 {
     stack->depth = 0;
 #ifdef HAVE_EXECINFO_H
-    void *frames[MISUSE_FRAMES + 2];
-    int n = backtrace(frames, MISUSE_FRAMES + 2);
+    void *frames[MISUSE_FRAMES + 4]; /* some are the library's own, or a tool's */
+    int n = backtrace(frames, MISUSE_FRAMES + 4), i = 0;
 
-    /* without this function and the library's one that called it */
-    for (int i = 2; i < n; i++)
-        stack->frames[stack->depth++] = frames[i];
+    while (i < n && frames[i] != first)
+        i++;
+    while (i < n && stack->depth < MISUSE_FRAMES)
+        stack->frames[stack->depth++] = frames[i++];
+#else
+    (void)first;
 #endif
 }
 

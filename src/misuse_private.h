@@ -22,8 +22,8 @@ struct misuse_stack {
 int misuse_report_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
                         const struct misuse_stack *stack, const char *format, ...) BP_PRINTF(5, 6);
 
-/* Fills *stack with the callers of the function that calls this; empty where the system cannot say. */
-void misuse_stack_take(struct misuse_stack *stack);
+/* Fills *stack with return addresses, `first` the innermost; empty where the system cannot say. */
+void misuse_stack_take(struct misuse_stack *stack, const void *first);
 
 /* A line for each, to standard error, without malloc. */
 void misuse_stack_print(const struct misuse_stack *stack);

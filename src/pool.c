@@ -15,6 +15,7 @@
 #define _GNU_SOURCE
 #include "pool_private.h"
 
+#include "checks.h"
 #include "lane.h"
 #include "misuse_private.h"
 
@@ -33,8 +34,10 @@ static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool cou
 {
     pool->slow_checkouts++;
     a->state = STATE_LIVE;
+    if (a->checks != NULL)
+        check_set_idle(a, false);
     a->idle_since = pool->looks; /* needed, even if nothing is allocated from it */
-    a->holder = thread_tid();
+    a->holder = (int32_t)thread_tid();
     if (mine != NULL && pool_lanes_open(pool)) {
         if (mine->cooldown != 0) {
             mine->cooldown--;
@@ -54,6 +57,8 @@ static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool cou
 /* An idle arena or a new one; drops the lock where it has to. Those who wait already come first. */
 static int obtain(bp_pool *pool, struct arena **out, bool *counted)
 {
+    int rc;
+
     for (unsigned drains = 0;; drains++) {
         if (pool->closed)
             return ECANCELED;
@@ -64,8 +69,14 @@ static int obtain(bp_pool *pool, struct arena **out, bool *counted)
         if (*out != NULL)
             return 0;
         if (drains == DRAINS || !lanes_drain(pool, LANE_IDLE, true))
-            return pool_mint(pool, out);
+            break;
     }
+    rc = pool_mint(pool, out);
+    if (rc == 0)
+        return 0;
+    *out = pool_take_quarantined(pool);
+    *counted = *out != NULL;
+    return *out != NULL ? 0 : rc;
 }
 
 /* With a waiter: where there is no arena, queues it and returns EINPROGRESS. */
@@ -94,9 +105,12 @@ static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
         waiter_refused(pool);
     }
     pool_leave(pool, NULL);
-    if (rc == 0)
-        *out = &a->pub;
-    return rc;
+    if (rc != 0)
+        return rc;
+    if (a->checks != NULL)
+        (void)check_look(a);
+    *out = &a->pub;
+    return 0;
 }
 
 SLOW_PATH static int checkout_elsewhere(bp_pool *arg, bp_arena **out)
@@ -378,6 +392,8 @@ SLOW_PATH static int give_back_elsewhere(bp_pool *arg, bp_arena *arena)
     }
 
     a->idle_since = pool->looks;
+    if (a->checks != NULL)
+        check_set_idle(a, true);
     if (pool->first_waiter != NULL) {
         served = waiter_serve(pool, a);
     } else if (keep(pool, mine, a, &dispose)) {

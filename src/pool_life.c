@@ -13,6 +13,7 @@
 #include "pool_private.h"
 
 #include "backing_private.h"
+#include "checks.h"
 #include "configs.h"
 #include "lane.h"
 #include "misuse_private.h"
@@ -41,12 +42,14 @@ static void before_fork(void)
         pthread_mutex_lock(&pool->lock);
     thread_before_fork();
     misuse_before_fork();
+    check_before_fork();
     os_before_fork();
 }
 
 static void after_fork(bool child)
 {
     os_after_fork();
+    check_after_fork();
     misuse_after_fork();
     thread_after_fork(child);
     for (bp_pool *pool = known_pools; pool != NULL; pool = pool->next_known) {
@@ -152,6 +155,9 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
     pool->backing = backing;
     pool->arena_config = (struct bp_arena_config){ sizeof pool->arena_config, c->arena_size, c->arena_policy,
                                                    c->max_spare, c->checks };
+    pool->checks = check_effective(c->checks);
+    pool->totals.pool = pool;
+    pool->totals.pool_name = pool->name;
     pool->max_idle = c->max_idle;
     pool->max_idle_bytes = c->max_idle_bytes;
     pool->max_arenas = c->max_arenas;
@@ -216,6 +222,7 @@ int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_
         return EINVAL;
     arena.size = c.arena_size;
     arena.policy = c.arena_policy;
+    arena.checks = c.checks;
     backing = backing != NULL ? backing : bp_backing_mmap();
     if (arena_config_check(&arena) != 0 || (c.flags & ~(unsigned)BP_POOL_REAPER) != 0 || !backing_is_sane(backing))
         return EINVAL;

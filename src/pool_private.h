@@ -95,6 +95,7 @@ struct bp_pool {
     struct bp_arena_config arena_config;
     size_t max_idle, max_idle_bytes, max_arenas, prefault;
     uint64_t retain_ns;
+    unsigned checks;                      /* enum bp_check; with any, lanes stay closed */
     bool wipe;
     bool reaped;                          /* BP_POOL_REAPER */
     char name[32];
@@ -197,8 +198,12 @@ void keep_drop(bp_pool *pool, struct arena *a);
 /* Puts a counted arena into the idle list, as the newest. */
 void pool_put_idle(bp_pool *pool, struct arena *a);
 
-/* Takes the newest idle arena out of the lists, still counted, or NULL. */
+/* Takes the newest idle arena out of the lists, still counted, or NULL. With a quarantine: the oldest,
+ * and not as long as a new one may be made. */
 struct arena *pool_take_idle(bp_pool *pool);
+
+/* When no arena could be made: takes one out of the quarantine, or NULL. */
+struct arena *pool_take_quarantined(bp_pool *pool);
 
 /* How badly an empty arena suits a unit of work of `bytes`; 0 is best. For its holder too. */
 size_t pool_misfit(const struct arena *a, size_t bytes);
@@ -234,10 +239,11 @@ void service_abandon(bp_pool *pool);
 /* Idle arenas, wherever they are; a moment's value while lanes are in use. */
 size_t pool_idle(bp_pool *pool);
 
-/* Whether threads may home arenas in their lanes: not while somebody waits for the next one. */
+/* Whether threads may home arenas in their lanes: not while somebody waits for the next one, nor in checked
+ * mode, where the newest is not to be reused. */
 static inline bool pool_lanes_open(const bp_pool *pool)
 {
-    return pool->first_waiter == NULL && !pool->armed && !pool->closed;
+    return pool->first_waiter == NULL && !pool->armed && !pool->closed && pool->checks == 0;
 }
 
 /* The way out of every call that may have made an arena or a place for one available: serves

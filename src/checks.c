@@ -1,0 +1,839 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Checked mode: an arena that knows its blocks.
+ *
+ * Each block of a checked arena has a record, kept out of the arena's own memory so that no stray write
+ * reaches it, in the order of allocation; marks have one too, which tells a dead mark from one that looks the
+ * same. A block lies between red zones in its *place*:
+ *
+ *     place    start         start + size      place_end
+ *      |zone    |block        |zone             |
+ *
+ * and places follow one another without gaps, so that what is below a segment's `touched` and not in a place
+ * in use is what was dropped, and with BP_CHECK_POISON holds nothing but POISON.
+ *
+ * Dropped blocks. Where BP_CHECK_QUARANTINE allows it, the cursor stays where it is (stay): the records
+ * of what was dropped stay in the list, marked. Otherwise the cursor goes down as in any arena; the
+ * records move to `last`, where they only serve to put a name to an address.
+ *
+ * Bytes used are counted as if there were no red zones, and a fixed arena fails when an unchecked one
+ * would: it takes further segments for what checks need.
+ *
+ * Sync: a struct checks belongs to the holder of its arena, as that does; `idle` and the list of all excepted.
+ * A report of AddressSanitizer looks at all of them without a lock, since nothing else runs any more.
+ */
+#define _GNU_SOURCE
+#include "checks.h"
+
+#include "check_tools.h"
+#include "misuse_private.h"
+#include "os.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    ZONE = 16,      /* bytes of a red zone; more where the size is no multiple of BP_ALIGNMENT */
+    ZONE_BYTE = 0xFD,
+    POISON_BYTE = 0xDB,
+    FILL_BYTE = 0xAB,
+    STAY_MAX = 4096 /* records of dropped blocks before the cursor goes down */
+};
+
+struct block {
+    char *place, *place_end;
+    char *start;
+    size_t size;    /* bytes as asked for */
+    size_t counted; /* of these and of padding, in `used` */
+    uint64_t mark;  /* the number of a mark, which has a record but no bytes; 0: a block */
+    bool dropped;
+    struct misuse_stack stack;
+};
+
+struct block_list {
+    struct block *item;
+    size_t count, room;
+};
+
+struct checks {
+    unsigned what;           /* enum bp_check */
+    atomic_bool idle;        /* given back. Relaxed: who comes too late may or may not be seen */
+    struct arena *arena;
+    size_t used;             /* bytes, see the head */
+    struct block_list block; /* of the present unit of work */
+    struct block_list last;  /* of the one before */
+    uint64_t marks;
+    const char *site;        /* what the arena was checked out for when blocks were dropped last */
+    struct checks *next, *previous; /* sync: all_lock */
+};
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct checks *all; /* sync: all_lock */
+
+/* ---- which checks ---- */
+
+static const struct {
+    const char *word;
+    unsigned what;
+} words[] = {
+    { "poison", BP_CHECK_POISON }, { "redzone", BP_CHECK_REDZONE }, { "quarantine", BP_CHECK_QUARANTINE },
+    { "guard", BP_CHECK_GUARD },   { "fill", BP_CHECK_FILL },       { "all", BP_CHECK_ALL },
+    { "none", 0 },
+};
+
+static unsigned parse_word(const char *word, size_t length)
+{
+    char line[160];
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strlen(words[i].word) == length && memcmp(words[i].word, word, length) == 0)
+            return words[i].what;
+    (void)snprintf(line, sizeof line,
+                   "bumpool: BUMPOOL_CHECK: no such word: \"%.*s\" "
+                   "(poison, redzone, quarantine, guard, fill, all, none)\n",
+                   (int)(length < 32 ? length : 32), word);
+    (void)!write(STDERR_FILENO, line, strlen(line));
+    return 0;
+}
+
+static unsigned parse(const char *list)
+{
+    unsigned what = 0;
+
+    while (*list != '\0') {
+        size_t length = strcspn(list, ", ");
+
+        if (length != 0)
+            what |= parse_word(list, length);
+        list += length;
+        list += *list != '\0';
+    }
+    return what;
+}
+
+static unsigned default_checks;
+static pthread_once_t default_once = PTHREAD_ONCE_INIT;
+
+static void find_default(void)
+{
+    const char *list = secure_getenv("BUMPOOL_CHECK");
+
+    if (list != NULL)
+        default_checks = parse(list);
+    else if (tool_name() != NULL)
+        default_checks = BP_CHECK_POISON | BP_CHECK_REDZONE | BP_CHECK_QUARANTINE;
+}
+
+unsigned bp_check_default(void)
+{
+    pthread_once(&default_once, find_default);
+    return default_checks;
+}
+
+const char *bp_check_tool(void)
+{
+    return tool_name();
+}
+
+unsigned check_effective(unsigned config)
+{
+    return config == 0 ? bp_check_default() : config & (unsigned)BP_CHECK_ALL;
+}
+
+/* ---- reports ---- */
+
+static const bp_pool *pool_of(const struct arena *a)
+{
+    return a->totals != NULL ? a->totals->pool : NULL;
+}
+
+/* "arena 0x... of pool "name" (site)" */
+static const char *describe(const struct arena *a, char *text, size_t size)
+{
+    const char *site = atomic_load_explicit(&a->site, memory_order_relaxed); /* the holder's own */
+    int n = snprintf(text, size, "arena %p", (const void *)a);
+
+    if (site == NULL)
+        site = a->checks->site;
+    if (a->totals != NULL && n > 0 && (size_t)n < size)
+        n += snprintf(text + n, size - (size_t)n, " of pool \"%s\"", a->totals->pool_name);
+    if (site != NULL && n > 0 && (size_t)n < size)
+        (void)snprintf(text + n, size - (size_t)n, " (checked out at %s)", site);
+    return text;
+}
+
+static size_t offset_in(struct arena *a, const char *p)
+{
+    return (size_t)(p - (const char *)arena_segment_of(a, p)->start);
+}
+
+/* A byte of a red zone of `b` was written, and became `value`. */
+static void report_zone(struct arena *a, const struct block *b, const char *byte, int value)
+{
+    char who[160];
+
+    describe(a, who, sizeof who);
+    if (byte < b->start)
+        misuse_report_block(BP_MISUSE_OVERRUN, pool_of(a), &a->pub, &b->stack,
+                            "underrun in %s: the byte %zu before a block of %zu bytes (at %p) is 0x%02x", who,
+                            (size_t)(b->start - byte), b->size, (void *)b->start, (unsigned)value);
+    else
+        misuse_report_block(BP_MISUSE_OVERRUN, pool_of(a), &a->pub, &b->stack,
+                            "overrun in %s: the byte %zu after a block of %zu bytes (at %p) is 0x%02x", who,
+                            (size_t)(byte - (b->start + b->size)) + 1, b->size, (void *)b->start,
+                            (unsigned)value);
+}
+
+static const struct block *find_in(const struct block_list *list, const char *p)
+{
+    for (size_t i = list->count; i-- != 0;) {
+        const struct block *b = &list->item[i];
+
+        if (b->mark == 0 && (uintptr_t)p >= (uintptr_t)b->place && (uintptr_t)p < (uintptr_t)b->place_end)
+            return b;
+    }
+    return NULL;
+}
+
+/* A byte of what was dropped was written. */
+static void report_dropped(struct arena *a, const char *byte)
+{
+    const struct block *b = find_in(&a->checks->block, byte);
+    char who[160];
+
+    if (b == NULL)
+        b = find_in(&a->checks->last, byte);
+    describe(a, who, sizeof who);
+    if (b == NULL)
+        misuse_report_block(BP_MISUSE_USE_AFTER_DROP, pool_of(a), &a->pub, NULL,
+                            "use after drop in %s: offset %zu, dropped by reset, rewind or give_back, "
+                            "was written later", who, offset_in(a, byte));
+    else
+        misuse_report_block(BP_MISUSE_USE_AFTER_DROP, pool_of(a), &a->pub, &b->stack,
+                            "use after drop in %s: byte %td of a block of %zu bytes (at %p), dropped by reset, "
+                            "rewind or give_back, was written later", who, byte - b->start, b->size,
+                            (void *)b->start);
+}
+
+/* ---- what the bytes say ---- */
+
+/* The first byte of [p, end) that is not `value`, or NULL. */
+static const char *find_other(const char *p, const char *end, int value)
+{
+    while (p < end && (unsigned char)*p == value)
+        p++;
+    return p < end ? p : NULL;
+}
+
+static void fill(char *p, const char *end, int value)
+{
+    if (p < end)
+        memset(p, value, (size_t)(end - p));
+}
+
+/* A byte of a shown block's zones that was written, or NULL: the one nearest to the block. */
+static const char *spoilt_zone(const struct checks *c, const struct block *b)
+{
+    const char *p;
+
+    if ((c->what & BP_CHECK_REDZONE) == 0)
+        return NULL;
+    p = find_other(b->start + b->size, b->place_end, ZONE_BYTE);
+    if (p != NULL)
+        return p;
+    for (p = b->start; p-- != b->place;)
+        if ((unsigned char)*p != ZONE_BYTE)
+            return p;
+    return NULL;
+}
+
+static void write_zones(struct block *b)
+{
+    fill(b->place, b->start, ZONE_BYTE);
+    fill(b->start + b->size, b->place_end, ZONE_BYTE);
+}
+
+static void hide_zones(const struct checks *c, const struct block *b)
+{
+    if ((c->what & BP_CHECK_REDZONE) == 0)
+        return;
+    tool_hide(b->place, b->start);
+    tool_hide(b->start + b->size, b->place_end);
+}
+
+/* Whether bytes that were dropped are to hold POISON_BYTE, and can be looked at: with guard pages they are
+ * gone. */
+static bool poisons(const struct checks *c)
+{
+    return (c->what & BP_CHECK_POISON) != 0;
+}
+
+/* Looks whether [p, end), dropped, is as it was left. Leaves it shown if `show`, else hidden again. */
+static size_t look_at_dropped(struct arena *a, char *p, const char *end, bool show)
+{
+    const char *byte;
+    size_t errors = 0;
+
+    tool_show(p, end);
+    byte = find_other(p, end, POISON_BYTE);
+    if (byte != NULL) {
+        report_dropped(a, byte);
+        fill(p, end, POISON_BYTE); /* one report is enough */
+        errors = 1;
+    }
+    if (!show)
+        tool_hide(p, end);
+    return errors;
+}
+
+/* ---- records ---- */
+
+static struct block *block_push(struct block_list *list)
+{
+    if (list->count == list->room) {
+        size_t room = list->room == 0 ? 64 : list->room * 2;
+        int saved = errno;
+        void *item = room <= PTRDIFF_MAX / sizeof *list->item ? realloc(list->item, room * sizeof *list->item) : NULL;
+
+        os_restore_errno(saved);
+        if (item == NULL)
+            return NULL;
+        list->item = item;
+        list->room = room;
+    }
+    memset(&list->item[list->count], 0, sizeof *list->item);
+    return &list->item[list->count++];
+}
+
+/* The block in use that starts at `p`, or NULL. */
+static struct block *find_block(struct checks *c, const char *p)
+{
+    for (size_t i = c->block.count; i-- != 0;)
+        if (c->block.item[i].start == p && c->block.item[i].mark == 0 && !c->block.item[i].dropped)
+            return &c->block.item[i];
+    return NULL;
+}
+
+static void drop_block(struct arena *a, struct block *b)
+{
+    struct checks *c = a->checks;
+    const char *spoilt;
+    int value = 0;
+
+    b->dropped = true;
+    if (b->mark != 0)
+        return;
+    c->used -= b->counted;
+    tool_block_gone(a, b->start);
+    tool_show(b->place, b->place_end);
+    spoilt = spoilt_zone(c, b);
+    if (spoilt != NULL)
+        value = (unsigned char)*spoilt;
+    if (poisons(c)) {
+        fill(b->place, b->place_end, POISON_BYTE);
+        tool_hide(b->place, b->place_end);
+    }
+    if (spoilt != NULL) { /* last: the handler may leave by longjmp */
+        struct block copy = *b;
+
+        report_zone(a, &copy, spoilt, value);
+    }
+}
+
+/* Drops the blocks from number `from` on. */
+static void drop_from(struct arena *a, size_t from)
+{
+    struct checks *c = a->checks;
+    const char *site = atomic_load_explicit(&a->site, memory_order_relaxed); /* the holder's own */
+
+    if (site != NULL)
+        c->site = site;
+    for (size_t i = c->block.count; i-- > from;)
+        if (!c->block.item[i].dropped)
+            drop_block(a, &c->block.item[i]);
+}
+
+/* What was dropped before, as far as the current segment and the records know. */
+static size_t look(struct arena *a)
+{
+    struct checks *c = a->checks;
+    size_t errors = 0;
+
+    if (!poisons(c))
+        return 0;
+    for (size_t i = 0; i < c->block.count; i++) {
+        const struct block *b = &c->block.item[i];
+
+        if (b->dropped && b->mark == 0)
+            errors += look_at_dropped(a, b->place, b->place_end, false);
+    }
+    return errors + look_at_dropped(a, a->pub.cursor, a->current->touched, false);
+}
+
+/* The records from number `from` on are dropped, and the cursor goes below them. */
+static void forget_from(struct checks *c, size_t from)
+{
+    size_t count = c->block.count - from;
+
+    if (from == 0) { /* nothing to copy */
+        struct block_list last = c->last;
+
+        c->last = c->block;
+        c->block = last;
+        c->block.count = 0;
+        return;
+    }
+    if (count != 0 && count <= c->last.room) {
+        memcpy(c->last.item, c->block.item + from, count * sizeof *c->last.item);
+        c->last.count = count;
+    }
+    c->block.count = from;
+}
+
+/* Whether what was dropped can stay where it is for now, and allocation go on behind it. */
+static bool can_stay(const struct arena *a)
+{
+    const struct checks *c = a->checks;
+    const struct segment *s = a->current;
+
+    return (c->what & BP_CHECK_QUARANTINE) != 0 && (c->what & BP_CHECK_GUARD) == 0 &&
+           c->block.count < STAY_MAX && a->pub.cursor - s->start <= (s->end - s->start) / 2;
+}
+
+static size_t zone_of(const struct checks *c)
+{
+    return (c->what & BP_CHECK_REDZONE) != 0 ? ZONE : 0;
+}
+
+/* ---- life ---- */
+
+static void tell_of_address(const void *address);
+
+int check_make(unsigned config, bp_backing **backing, struct checks **out)
+{
+    unsigned what = check_effective(config);
+    struct misuse_stack first;
+    struct checks *c;
+    int saved = errno;
+
+    *out = NULL;
+    if (what == 0)
+        return 0;
+    c = calloc(1, sizeof *c);
+    os_restore_errno(saved);
+    if (c == NULL)
+        return ENOMEM;
+    c->what = what;
+    if ((what & BP_CHECK_GUARD) != 0)
+        *backing = bp_backing_guard();
+    misuse_stack_take(&first, NULL); /* the first time loads a library */
+    tool_on_report(tell_of_address);
+    *out = c;
+    return 0;
+}
+
+void check_gone(struct arena *a)
+{
+    static struct checks gone = { .idle = true };
+
+    check_unmake(a->checks);
+    a->checks = a->checks != NULL ? &gone : NULL;
+}
+
+void check_unmake(struct checks *c)
+{
+    if (c == NULL)
+        return;
+    free(c->block.item);
+    free(c->last.item);
+    free(c);
+}
+
+void check_begin(struct arena *a, struct checks *c)
+{
+    c->arena = a;
+    a->checks = c;
+    if ((c->what & BP_CHECK_GUARD) != 0)
+        a->max_spare = 0; /* what is dropped is to be inaccessible */
+    arena_flag(a, ARENA_CHECKED);
+    arena_set_limit(a, NULL);
+    tool_arena_begin(a, zone_of(c));
+    pthread_mutex_lock(&all_lock);
+    c->next = all;
+    if (all != NULL)
+        all->previous = c;
+    all = c;
+    pthread_mutex_unlock(&all_lock);
+}
+
+void check_end(struct arena *a)
+{
+    struct checks *c = a->checks;
+
+    (void)look(a);
+    tool_arena_end(a);
+    pthread_mutex_lock(&all_lock);
+    *(c->previous != NULL ? &c->previous->next : &all) = c->next;
+    if (c->next != NULL)
+        c->next->previous = c->previous;
+    pthread_mutex_unlock(&all_lock);
+}
+
+/* ---- blocks ---- */
+
+static void *refuse(int error)
+{
+    errno = error;
+    return NULL;
+}
+
+/* What a block adds to `used`; false: a fixed arena has no room for it. */
+static bool count_block(const struct arena *a, size_t size, size_t align, size_t *counted)
+{
+    size_t pad = align > BP_ALIGNMENT ? (size_t)(0 - ((uintptr_t)a->first.start + a->checks->used)) & (align - 1) : 0;
+    size_t room = (size_t)(a->first.end - a->first.start) - a->checks->used;
+
+    *counted = pad + round_up_16(size);
+    if ((a->flags & ARENA_FIXED) == 0)
+        return true;
+    return pad <= room && size <= room - pad;
+}
+
+/* A place for a block of `size` bytes at the end of an extent of its own, or, where none can be had, below. */
+static bool place_alone(struct arena *a, struct block *b, size_t align)
+{
+    char *end = NULL, *start = arena_alloc_alone(a, b->size, align, &end);
+    size_t before = zone_of(a->checks);
+
+    if (start == NULL)
+        return false;
+    b->start = start;
+    b->place_end = end;
+    /* the extent has room before the block if its alignment left some */
+    b->place = (size_t)(start - a->newest->start) >= before ? start - before : start;
+    return true;
+}
+
+static bool place_in_row(struct arena *a, struct block *b, size_t align)
+{
+    size_t zone = zone_of(a->checks);
+    size_t slack = align - BP_ALIGNMENT, total = zone + slack + round_up_16(b->size) + zone;
+    struct segment *s;
+    char *p, *dirty;
+
+    if (total > PTRDIFF_MAX - BP_ALIGNMENT)
+        return false;
+    p = arena_bump(a, total, BP_ALIGNMENT);
+    if (p == NULL)
+        return false;
+    b->place = p;
+    b->place_end = p + total;
+    b->start = p + zone + ((size_t)(0 - (uintptr_t)(p + zone)) & (align - 1));
+    s = arena_segment_of(a, p);
+    dirty = s->touched < b->place_end ? s->touched : b->place_end;
+    if (poisons(a->checks) && p < dirty)
+        (void)look_at_dropped(a, p, dirty, true);
+    return true;
+}
+
+void *check_alloc(struct arena *a, size_t size, size_t align)
+{
+    struct checks *c = a->checks;
+    struct block b = { .size = size };
+    struct block *record;
+    bool placed;
+
+    if (check_is_idle(a, "allocation"))
+        return refuse(EINVAL);
+    if ((a->flags & ARENA_IN_CLEANUP) != 0)
+        return refuse(misuse_report(BP_MISUSE_CLEANUP_ALLOCATES, pool_of(a), &a->pub,
+                                    "a cleanup of arena %p allocates %zu bytes from it, which the reset that "
+                                    "called it drops", (void *)a, size));
+    if (size > PTRDIFF_MAX - 4 * ZONE || align > PTRDIFF_MAX || size > PTRDIFF_MAX - 4 * ZONE - align ||
+        !count_block(a, size, align, &b.counted))
+        return refuse(ENOMEM);
+    record = block_push(&c->block); /* first, for it may fail */
+    if (record == NULL)
+        return refuse(ENOMEM);
+    placed = (c->what & BP_CHECK_GUARD) != 0 && place_alone(a, &b, align);
+    if (!placed && !place_in_row(a, &b, align)) {
+        c->block.count--;
+        a->pub.limit = a->pub.cursor;
+        return refuse(ENOMEM);
+    }
+    a->pub.limit = a->pub.cursor;
+    misuse_stack_take(&b.stack, __builtin_return_address(0));
+    *record = b;
+    c->used += b.counted;
+
+    tool_show(b.place, b.place_end);
+    if ((c->what & BP_CHECK_REDZONE) != 0)
+        write_zones(&b);
+    if ((c->what & BP_CHECK_FILL) != 0)
+        fill(b.start, b.start + size, FILL_BYTE);
+    hide_zones(c, &b);
+    tool_block(a, b.start, size);
+    return b.start;
+}
+
+/* In place, whatever the size was. */
+static void shrink(struct arena *a, struct block *b, size_t size)
+{
+    struct checks *c = a->checks;
+    size_t freed = round_up_16(b->size) - round_up_16(size);
+    const char *spoilt;
+    struct block before = *b;
+
+    tool_show(b->start + size, b->place_end);
+    tool_show(b->place, b->start);
+    spoilt = spoilt_zone(c, b);
+    b->size = size;
+    b->counted -= freed;
+    c->used -= freed;
+    if (spoilt != NULL)
+        report_zone(a, &before, spoilt, (unsigned char)*spoilt);
+    if ((c->what & BP_CHECK_REDZONE) != 0)
+        write_zones(b);
+    hide_zones(c, b);
+}
+
+void *check_realloc(struct arena *a, char *p, size_t old_size, size_t new_size)
+{
+    struct block *b;
+    void *q;
+
+    if (check_is_idle(a, "realloc"))
+        return refuse(EINVAL);
+    b = find_block(a->checks, p);
+    if (b == NULL && old_size != 0) {
+        misuse_report(BP_MISUSE_BAD_BLOCK, pool_of(a), &a->pub, "realloc of %p, which is no block of arena %p",
+                      (void *)p, (void *)a);
+        return refuse(EINVAL);
+    }
+    if (b != NULL && b->size != old_size) {
+        misuse_report_block(BP_MISUSE_BAD_BLOCK, pool_of(a), &a->pub, &b->stack,
+                            "realloc of the block at %p of arena %p as one of %zu bytes, which has %zu", (void *)p,
+                            (void *)a, old_size, b->size);
+        return refuse(EINVAL);
+    }
+    if (new_size <= old_size) {
+        if (b != NULL && new_size != old_size)
+            shrink(a, b, new_size);
+        return p;
+    }
+    q = check_alloc(a, new_size, BP_ALIGNMENT);
+    if (q == NULL)
+        return NULL;
+    memcpy(q, p, old_size);
+    b = find_block(a->checks, p); /* the list may have moved */
+    if (b != NULL)
+        drop_block(a, b); /* so that a use of the old place is seen */
+    return q;
+}
+
+char *check_reset(struct arena *a)
+{
+    struct checks *c = a->checks;
+    char *here = a->pub.cursor;
+
+    drop_from(a, 0);
+    (void)look(a);
+    if (a->current == &a->first && (a->flags & ARENA_SPILLED) == 0 && can_stay(a))
+        return here;
+    forget_from(c, 0);
+    return a->first.start;
+}
+
+/* The record's number is in `earlier`, which checked arenas have no other use for, its own in `epoch`. */
+void check_mark(struct arena *a, bp_mark *mark)
+{
+    struct checks *c = a->checks;
+    struct block *record;
+
+    (void)check_is_idle(a, "mark");
+    mark->earlier = c->block.count;
+    mark->epoch = 0; /* no memory: not known apart from others */
+    record = block_push(&c->block);
+    if (record != NULL)
+        mark->epoch = record->mark = ++c->marks;
+}
+
+bool check_mark_is_alive(const struct arena *a, const bp_mark *mark)
+{
+    const struct block_list *list = &a->checks->block;
+
+    if (mark->epoch == 0)
+        return mark->earlier <= list->count;
+    return mark->earlier < list->count && list->item[mark->earlier].mark == mark->epoch &&
+           !list->item[mark->earlier].dropped;
+}
+
+bool check_rewind(struct arena *a, const bp_mark *mark)
+{
+    size_t from = mark->earlier + (mark->epoch != 0); /* the mark itself stays alive */
+
+    drop_from(a, from);
+    (void)look(a);
+    if (a->newest == mark->newest && a->current == mark->segment && can_stay(a))
+        return true;
+    forget_from(a->checks, from);
+    return false;
+}
+
+size_t check_used(const struct arena *a)
+{
+    return a->checks->used;
+}
+
+bool check_owns(const struct arena *a, const void *p)
+{
+    const struct block_list *list = &a->checks->block;
+    uintptr_t x = (uintptr_t)p;
+
+    for (size_t i = list->count; i-- != 0;) {
+        const struct block *b = &list->item[i];
+
+        if (b->mark == 0 && !b->dropped && x >= (uintptr_t)b->start &&
+            x < (uintptr_t)b->start + round_up_16(b->size))
+            return true;
+    }
+    return false;
+}
+
+size_t bp_arena_check(bp_arena *pub)
+{
+    struct arena *a = arena_of(pub);
+    struct checks *c = a->checks;
+    size_t errors;
+
+    if (c == NULL || check_is_idle(a, "check"))
+        return 0;
+    errors = look(a);
+    for (size_t i = 0; i < c->block.count; i++) { /* the handler may allocate from the arena */
+        struct block b = c->block.item[i];
+        const char *spoilt;
+
+        if (b.dropped || b.mark != 0 || (c->what & BP_CHECK_REDZONE) == 0)
+            continue;
+        tool_show(b.place, b.start);
+        tool_show(b.start + b.size, b.place_end);
+        spoilt = spoilt_zone(c, &b);
+        if (spoilt != NULL) {
+            report_zone(a, &b, spoilt, (unsigned char)*spoilt);
+            write_zones(&b); /* one report is enough */
+            errors++;
+        }
+        hide_zones(c, &b);
+    }
+    return errors;
+}
+
+/* ---- idle arenas ---- */
+
+void check_set_idle(struct arena *a, bool idle)
+{
+    atomic_store_explicit(&a->checks->idle, idle, memory_order_relaxed); /* pairs with check_is_idle */
+}
+
+bool check_is_idle(struct arena *a, const char *call)
+{
+    char who[160];
+
+    if (BP_LIKELY(a->checks == NULL))
+        return false;
+    /* Pairs with check_set_idle. */
+    if (!atomic_load_explicit(&a->checks->idle, memory_order_relaxed))
+        return false;
+    misuse_report(BP_MISUSE_IDLE_ARENA, pool_of(a), &a->pub, "%s: %s has been given back", call,
+                  describe(a, who, sizeof who));
+    return true;
+}
+
+size_t check_look(struct arena *a)
+{
+    return look(a);
+}
+
+void check_settle(struct arena *a)
+{
+    (void)look(a);
+    forget_from(a->checks, 0);
+    a->pub.cursor = a->pub.limit = a->first.start;
+}
+
+/* ---- tools ---- */
+
+void check_show(struct arena *a, char *p, const char *end)
+{
+    if (a->checks != NULL)
+        tool_show(p, end);
+}
+
+void check_hide(struct arena *a, char *p, const char *end)
+{
+    if (a->checks != NULL && poisons(a->checks))
+        tool_hide(p, end);
+}
+
+void check_show_extent(struct arena *a, const struct bp_extent *extent)
+{
+    char *base = extent->base;
+
+    check_show(a, base, base + extent->committed);
+}
+
+static void tell_line(const char *format, ...) BP_PRINTF(1, 2);
+static void tell_line(const char *format, ...)
+{
+    char line[320];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    (void)!write(STDERR_FILENO, line, strlen(line));
+}
+
+/* After a tool's report about `address`. */
+static void tell_of_address(const void *address)
+{
+    const char *p = address;
+
+    for (const struct checks *c = all; c != NULL; c = c->next) {
+        const struct block *b = find_in(&c->block, p);
+        char who[160];
+
+        if (b == NULL)
+            b = find_in(&c->last, p);
+        if (b == NULL)
+            continue;
+        describe(c->arena, who, sizeof who);
+        if ((uintptr_t)p < (uintptr_t)b->start)
+            tell_line("bumpool: %p is %zu bytes before a block of %zu bytes in %s", address, (size_t)(b->start - p),
+                      b->size, who);
+        else if ((uintptr_t)p >= (uintptr_t)b->start + b->size)
+            tell_line("bumpool: %p is %zu bytes after a block of %zu bytes in %s", address,
+                      (size_t)(p - (b->start + b->size)), b->size, who);
+        else
+            tell_line("bumpool: %p is byte %zu of a block of %zu bytes in %s", address, (size_t)(p - b->start),
+                      b->size, who);
+        tell_line("%s\nbumpool: it was allocated at\n",
+                  b->dropped ? " which was dropped by reset, rewind or give_back" : "");
+        tool_print_stack(&b->stack);
+        return;
+    }
+}
+
+/* ---- fork ---- */
+
+void check_before_fork(void)
+{
+    pthread_mutex_lock(&all_lock);
+}
+
+void check_after_fork(void)
+{
+    pthread_mutex_unlock(&all_lock);
+}
