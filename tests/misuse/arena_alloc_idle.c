@@ -2,10 +2,10 @@
  * A block is allocated from an arena that was given back.
  *
  * release:  no
- * check:    at once: arena .* (given back|idle)
- * asan:     at once: arena .* (given back|idle)
- * valgrind: at once: arena .* (given back|idle)
- * guard:    at once: arena .* (given back|idle)
+ * check:    at once: allocation: arena .* of pool "requests" has been given back
+ * asan:     at once: allocation: arena .* of pool "requests" has been given back
+ * valgrind: at once: allocation: arena .* of pool "requests" has been given back
+ * guard:    at once: allocation: arena .* of pool "requests" has been given back
  */
 #include "misuse.h"
 

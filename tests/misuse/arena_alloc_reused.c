@@ -2,9 +2,9 @@
  * A block is allocated from an arena that was given back and checked out by another thread.
  *
  * release:  no
- * check:    at once: arena .* (given back|idle)
- * asan:     at once: arena .* (given back|idle)
- * valgrind: at once: arena .* (given back|idle)
+ * check:    at once: allocation: arena .* of pool "requests" has been given back
+ * asan:     at once: allocation: arena .* of pool "requests" has been given back
+ * valgrind: at once: allocation: arena .* of pool "requests" has been given back
  * guard:    no
  */
 #include "misuse.h"

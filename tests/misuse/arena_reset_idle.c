@@ -2,10 +2,10 @@
  * An arena that was given back is reset.
  *
  * release:  no
- * check:    at once: arena .* (given back|idle)
- * asan:     at once: arena .* (given back|idle)
- * valgrind: at once: arena .* (given back|idle)
- * guard:    at once: arena .* (given back|idle)
+ * check:    at once: reset: arena .* of pool "requests" has been given back
+ * asan:     at once: reset: arena .* of pool "requests" has been given back
+ * valgrind: at once: reset: arena .* of pool "requests" has been given back
+ * guard:    at once: reset: arena .* of pool "requests" has been given back
  */
 #include "misuse.h"
 

@@ -2,10 +2,10 @@
  * A byte right after a block is written.
  *
  * release:  no
- * check:    later: bytes? after
- * asan:     at once: use-after-poison
+ * check:    later: overrun in arena .*: the byte 1 after a block of 24 bytes
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
- * guard:    later: 
+ * guard:    later: overrun in arena .*: the byte 1 after a block of 24 bytes
  */
 #include "misuse.h"
 

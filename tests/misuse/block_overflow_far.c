@@ -3,7 +3,7 @@
  *
  * release:  no
  * check:    no
- * asan:     at once: use-after-poison
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
  * guard:    at once: SIGSEGV
  */

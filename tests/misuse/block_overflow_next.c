@@ -2,8 +2,8 @@
  * A memset runs into the next block.
  *
  * release:  no
- * check:    later: bytes? after
- * asan:     at once: use-after-poison
+ * check:    later: (over|under)run in arena .* a block of 100 bytes
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write
  * guard:    at once: SIGSEGV
  */

@@ -2,8 +2,8 @@
  * A byte right after a block of a multiple of 16 bytes is written.
  *
  * release:  no
- * check:    later: bytes? after
- * asan:     at once: use-after-poison
+ * check:    later: overrun in arena .*: the byte 1 after a block of 32 bytes
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
  * guard:    at once: SIGSEGV
  */

@@ -3,7 +3,7 @@
  *
  * release:  no
  * check:    no
- * asan:     at once: use-after-poison
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid read of size 1
  * guard:    no
  */

@@ -2,10 +2,10 @@
  * A block of 0 bytes is written.
  *
  * release:  no
- * check:    later: bytes? after
- * asan:     at once: use-after-poison
+ * check:    no
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
- * guard:    at once: SIGSEGV
+ * guard:    no
  */
 #include "misuse.h"
 

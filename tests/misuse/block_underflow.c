@@ -2,10 +2,10 @@
  * The byte right before a block is written.
  *
  * release:  no
- * check:    later: bytes? before
- * asan:     at once: use-after-poison
+ * check:    later: underrun in arena .*: the byte 1 before a block of 24 bytes
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
- * guard:    later: 
+ * guard:    later: underrun in arena .*: the byte 1 before a block of 24 bytes
  */
 #include "misuse.h"
 
@@ -15,6 +15,7 @@ int main(int argc, char **argv)
     char *p;
 
     misuse_begin(argc, argv);
+    new_block(a, 24)[0] = 1;
     p = new_block(a, 24);
     p[0] = 1;
     if (wrong) {

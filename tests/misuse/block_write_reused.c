@@ -2,8 +2,8 @@
  * A block is written after its arena was given back and the next unit of work has begun.
  *
  * release:  no
- * check:    later: written after
- * asan:     at once: use-after-poison
+ * check:    later: use after drop in arena .*: byte 50 of a block of 100 bytes .*written later
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
  * guard:    at once: SIGSEGV
  */

@@ -2,8 +2,8 @@
  * A memset of a fixed-size block runs over into one that is idle.
  *
  * release:  no
- * check:    later: bytes? after
- * asan:     at once: use-after-poison
+ * check:    later: overrun in arena .*: the byte 1 after a block of 256 bytes
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write
  * guard:    at once: SIGSEGV
  */

@@ -2,10 +2,10 @@
  * A buffer is written one byte past its capacity.
  *
  * release:  no
- * check:    later: bytes? after
- * asan:     at once: use-after-poison
+ * check:    later: overrun in arena .*: the byte 1 after a block of 5000 bytes
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
- * guard:    later: 
+ * guard:    later: overrun in arena .*: the byte 1 after a block of 5000 bytes
  */
 #include "misuse.h"
 

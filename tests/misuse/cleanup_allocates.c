@@ -2,10 +2,10 @@
  * A cleanup allocates from its own arena.
  *
  * release:  no
- * check:    at once: cleanup
- * asan:     at once: cleanup
- * valgrind: at once: cleanup
- * guard:    at once: cleanup
+ * check:    at once: a cleanup of arena .* allocates 16 bytes from it
+ * asan:     at once: a cleanup of arena .* allocates 16 bytes from it
+ * valgrind: at once: a cleanup of arena .* allocates 16 bytes from it
+ * guard:    at once: a cleanup of arena .* allocates 16 bytes from it
  */
 #include "misuse.h"
 

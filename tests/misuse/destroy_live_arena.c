@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A pool is destroyed while an arena is out.
  *
- * release:  told: destroy: pool "requests" has 1 live arenas? .*destroy_live_arena.c:[0-9]
- * check:    told: destroy: pool "requests" has 1 live arenas? .*destroy_live_arena.c:[0-9]
- * asan:     told: destroy: pool "requests" has 1 live arenas? .*destroy_live_arena.c:[0-9]
- * valgrind: told: destroy: pool "requests" has 1 live arenas? .*destroy_live_arena.c:[0-9]
- * guard:    told: destroy: pool "requests" has 1 live arenas? .*destroy_live_arena.c:[0-9]
+ * release:  told: destroy: pool "requests" has 1 live arena.*destroy_live_arena.c:[0-9]
+ * check:    told: destroy: pool "requests" has 1 live arena.*destroy_live_arena.c:[0-9]
+ * asan:     told: destroy: pool "requests" has 1 live arena.*destroy_live_arena.c:[0-9]
+ * valgrind: told: destroy: pool "requests" has 1 live arena.*destroy_live_arena.c:[0-9]
+ * guard:    told: destroy: pool "requests" has 1 live arena.*destroy_live_arena.c:[0-9]
  */
 #include "misuse.h"
 

@@ -2,10 +2,10 @@
  * What is resized is a pointer into a block.
  *
  * release:  no
- * check:    at once: realloc
- * asan:     at once: realloc
- * valgrind: at once: realloc
- * guard:    at once: realloc
+ * check:    at once: realloc of .*, which is no block of arena
+ * asan:     at once: realloc of .*, which is no block of arena
+ * valgrind: at once: realloc of .*, which is no block of arena
+ * guard:    at once: realloc of .*, which is no block of arena
  */
 #include "misuse.h"
 

@@ -2,10 +2,10 @@
  * A block is written by its old address after realloc has moved it.
  *
  * release:  no
- * check:    later: written after
- * asan:     at once: use-after-poison
+ * check:    later: use after drop in arena .*: byte 50 of a block of 100 bytes .*written later
+ * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
- * guard:    at once: SIGSEGV
+ * guard:    later: use after drop in arena .*: byte 50 of a block of 100 bytes .*written later
  */
 #include "misuse.h"
 

@@ -2,10 +2,10 @@
  * A block is resized with an old size that it does not have.
  *
  * release:  no
- * check:    at once: realloc
- * asan:     at once: realloc
- * valgrind: at once: realloc
- * guard:    at once: realloc
+ * check:    at once: realloc of the block at .* as one of 150 bytes, which has 100
+ * asan:     at once: realloc of the block at .* as one of 150 bytes, which has 100
+ * valgrind: at once: realloc of the block at .* as one of 150 bytes, which has 100
+ * guard:    at once: realloc of the block at .* as one of 150 bytes, which has 100
  */
 #include "misuse.h"
 
