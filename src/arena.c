@@ -779,8 +779,13 @@ int bp_arena_rewind(bp_arena *pub, bp_mark mark)
 void bp_arena_scope_end(struct bp_arena_scope_guard *guard)
 {
     /* Nobody has the mark any more: blocks below it may be resized again. */
-    if (bp_arena_rewind(guard->arena, guard->mark) == 0)
-        arena_of(guard->arena)->floor = guard->mark.floor;
+    if (bp_arena_rewind(guard->arena, guard->mark) == 0) {
+        struct arena *a = arena_of(guard->arena);
+
+        a->floor = guard->mark.floor;
+        if ((a->flags & ARENA_CHECKED) != 0)
+            check_unmark(a, &guard->mark);
+    }
 }
 
 /* ---- idle arenas ---- */

@@ -46,7 +46,7 @@ struct block {
     char *place, *place_end;
     char *start;
     size_t size;    /* bytes as asked for */
-    size_t counted; /* of these and of padding, in `used` */
+    size_t counted; /* bytes of it and of padding in `used`; of a mark: what `used` was */
     uint64_t mark;  /* the number of a mark, which has a record but no bytes; 0: a block */
     bool dropped;
     struct misuse_stack stack;
@@ -307,12 +307,15 @@ static struct block *block_push(struct block_list *list)
     return &list->item[list->count++];
 }
 
-/* The block in use that starts at `p`, or NULL. */
+/* The block in use that starts at `p`, or NULL. Blocks of 0 bytes may lie where others do. */
 static struct block *find_block(struct checks *c, const char *p)
 {
-    for (size_t i = c->block.count; i-- != 0;)
-        if (c->block.item[i].start == p && c->block.item[i].mark == 0 && !c->block.item[i].dropped)
-            return &c->block.item[i];
+    for (size_t i = c->block.count; i-- != 0;) {
+        struct block *b = &c->block.item[i];
+
+        if (b->start == p && b->mark == 0 && b->size != 0 && !b->dropped)
+            return b;
+    }
     return NULL;
 }
 
@@ -325,7 +328,6 @@ static void drop_block(struct arena *a, struct block *b)
     b->dropped = true;
     if (b->mark != 0)
         return;
-    c->used -= b->counted;
     tool_block_gone(a, b->start);
     tool_show(b->place, b->place_end);
     spoilt = spoilt_zone(c, b);
@@ -578,11 +580,23 @@ void *check_alloc(struct arena *a, size_t size, size_t align)
     return b.start;
 }
 
-/* In place, whatever the size was. */
-static void shrink(struct arena *a, struct block *b, size_t size)
+/* Whether only what is dropped comes after a block, and whether a mark that is alive does. */
+static void place_in_list(const struct checks *c, const struct block *b, bool *is_last, bool *under_a_mark)
+{
+    *is_last = true;
+    *under_a_mark = false;
+    for (const struct block *later = b + 1; later < c->block.item + c->block.count; later++)
+        if (!later->dropped) {
+            *is_last = false;
+            *under_a_mark |= later->mark != 0;
+        }
+}
+
+/* In place. */
+static void shrink(struct arena *a, struct block *b, size_t size, bool is_last)
 {
     struct checks *c = a->checks;
-    size_t freed = round_up_16(b->size) - round_up_16(size);
+    size_t freed = is_last ? round_up_16(b->size) - round_up_16(size) : 0;
     const char *spoilt;
     struct block before = *b;
 
@@ -601,12 +615,15 @@ static void shrink(struct arena *a, struct block *b, size_t size)
 
 void *check_realloc(struct arena *a, char *p, size_t old_size, size_t new_size)
 {
+    bool is_last = false, under_a_mark = false;
+    struct checks *c = a->checks;
     struct block *b;
+    size_t counted;
     void *q;
 
     if (check_is_idle(a, "realloc"))
         return refuse(EINVAL);
-    b = find_block(a->checks, p);
+    b = old_size != 0 ? find_block(c, p) : NULL;
     if (b == NULL && old_size != 0) {
         misuse_report(BP_MISUSE_BAD_BLOCK, pool_of(a), &a->pub, "realloc of %p, which is no block of arena %p",
                       (void *)p, (void *)a);
@@ -618,18 +635,25 @@ void *check_realloc(struct arena *a, char *p, size_t old_size, size_t new_size)
                             (void *)a, old_size, b->size);
         return refuse(EINVAL);
     }
+    arena_raise_peak(a); /* in case it shrinks */
+    if (b != NULL)
+        place_in_list(c, b, &is_last, &under_a_mark);
     if (new_size <= old_size) {
         if (b != NULL && new_size != old_size)
-            shrink(a, b, new_size);
+            shrink(a, b, new_size, is_last);
         return p;
     }
+    counted = is_last ? b->counted : 0; /* an unchecked arena grows it in place */
+    c->used -= counted;
     q = check_alloc(a, new_size, BP_ALIGNMENT);
-    if (q == NULL)
+    if (q == NULL) {
+        c->used += counted;
         return NULL;
+    }
     memcpy(q, p, old_size);
-    b = find_block(a->checks, p); /* the list may have moved */
-    if (b != NULL)
-        drop_block(a, b); /* so that a use of the old place is seen */
+    b = b != NULL ? find_block(c, p) : NULL; /* the list may have moved */
+    if (b != NULL && !under_a_mark) /* else a rewind brings it back */
+        drop_block(a, b);
     return q;
 }
 
@@ -639,6 +663,7 @@ char *check_reset(struct arena *a)
     char *here = a->pub.cursor;
 
     drop_from(a, 0);
+    c->used = 0;
     (void)look(a);
     if (a->current == &a->first && (a->flags & ARENA_SPILLED) == 0 && can_stay(a))
         return here;
@@ -656,8 +681,16 @@ void check_mark(struct arena *a, bp_mark *mark)
     mark->earlier = c->block.count;
     mark->epoch = 0; /* no memory: not known apart from others */
     record = block_push(&c->block);
-    if (record != NULL)
-        mark->epoch = record->mark = ++c->marks;
+    if (record == NULL)
+        return;
+    mark->epoch = record->mark = ++c->marks;
+    record->counted = c->used;
+}
+
+void check_unmark(struct arena *a, const bp_mark *mark)
+{
+    if (mark->epoch != 0)
+        a->checks->block.item[mark->earlier].dropped = true;
 }
 
 bool check_mark_is_alive(const struct arena *a, const bp_mark *mark)
@@ -673,12 +706,20 @@ bool check_mark_is_alive(const struct arena *a, const bp_mark *mark)
 bool check_rewind(struct arena *a, const bp_mark *mark)
 {
     size_t from = mark->earlier + (mark->epoch != 0); /* the mark itself stays alive */
+    struct checks *c = a->checks;
 
     drop_from(a, from);
+    if (mark->epoch != 0) {
+        c->used = c->block.item[mark->earlier].counted;
+    } else {
+        c->used = 0;
+        for (size_t i = 0; i < from; i++)
+            c->used += c->block.item[i].mark == 0 && !c->block.item[i].dropped ? c->block.item[i].counted : 0;
+    }
     (void)look(a);
     if (a->newest == mark->newest && a->current == mark->segment && can_stay(a))
         return true;
-    forget_from(a->checks, from);
+    forget_from(c, from);
     return false;
 }
 

@@ -38,6 +38,7 @@ char *check_reset(struct arena *a);
 void check_mark(struct arena *a, bp_mark *mark);
 bool check_mark_is_alive(const struct arena *a, const bp_mark *mark);
 bool check_rewind(struct arena *a, const bp_mark *mark);
+void check_unmark(struct arena *a, const bp_mark *mark); /* nobody has it any more */
 
 bool check_owns(const struct arena *a, const void *p);
 
