@@ -201,10 +201,13 @@ static void segment_touch(struct arena *a, struct segment *s, char *end)
 static int segment_commit(struct arena *a, struct segment *s, const char *upto)
 {
     size_t before = s->extent.committed;
-    int rc = backing_commit(a->backing, &s->extent, (size_t)(upto - (char *)s->extent.base));
+    char *base = s->extent.base;
+    int rc = backing_commit(a->backing, &s->extent, (size_t)(upto - base));
 
-    if (rc == 0 && s->extent.committed != before)
+    if (rc == 0 && s->extent.committed != before) {
         footprint_add(a, 0, s->extent.committed - before);
+        check_hide(a, base + before, base + s->extent.committed); /* until blocks are made of it */
+    }
     return rc;
 }
 
@@ -233,6 +236,7 @@ static struct segment *segment_acquire(struct arena *a, size_t min, size_t prefe
     s = extent.base;
     segment_init(s, &extent, SEGMENT_HEADER);
     footprint_add(a, extent.size, extent.committed);
+    check_hide(a, s->start, (char *)extent.base + extent.committed);
     if (a->totals != NULL)
         atomic_fetch_add_explicit(&a->totals->spills, 1, memory_order_relaxed); /* pairs with bp_pool_stats */
     return s;
@@ -484,6 +488,7 @@ static void arena_init(struct arena *a, bp_backing *backing, const struct bp_are
         atomic_fetch_add_explicit(peak_counter(totals, a->peak), 1, memory_order_relaxed);
     if (checks != NULL)
         check_begin(a, checks);
+    check_hide(a, a->first.start, (char *)extent->base + extent->committed);
 }
 
 int arena_open(struct arena *a, bp_backing *backing, const struct bp_arena_config *config,

@@ -120,11 +120,14 @@ void tool_print_stack(const struct misuse_stack *stack)
         return;
     }
     for (size_t i = 0; i < stack->depth; i++) {
-        char where[256] = "", line[300];
+        char where[512] = "", line[600];
 
-        /* a return address is past its call, perhaps in the next line */
-        __sanitizer_symbolize_pc((char *)stack->frames[i] - 1, "%p in %f %L", where, sizeof where);
-        (void)snprintf(line, sizeof line, "    #%zu %s\n", i, where);
-        (void)!write(STDERR_FILENO, line, strlen(line));
+        /* A return address is past its call, perhaps in the next line. There may be several strings, for inlined
+         * functions, and an empty one after the last. */
+        __sanitizer_symbolize_pc((char *)stack->frames[i] - 1, "%p in %f %L", where, sizeof where - 1);
+        for (const char *p = where; *p != '\0'; p += strlen(p) + 1) {
+            (void)snprintf(line, sizeof line, "    #%zu %s\n", i, p);
+            (void)!write(STDERR_FILENO, line, strlen(line));
+        }
     }
 }

@@ -73,17 +73,23 @@ BP_API int bp_backing_buffer_init(struct bp_buffer_backing *b, void *mem, size_t
 
 /* ---- guard ---- for debugging: wrong accesses fault
  *
- * Each extent ends right before an inaccessible page, and a page before it is inaccessible too. Extents are as
- * small as the caller allows. An extent disposed of stays inaccessible, and its addresses are not used
- * again until `quarantine` bytes of later ones have followed it: whoever uses it meanwhile faults. What lies
- * between the page before and the extent's first byte is looked at when it is disposed of (BP_MISUSE_OVERRUN).
- * No release, no commit. Cost: three system calls and two areas of the kernel's for each extent; ENOMEM at
- * vm.max_map_count. */
+ * Each extent ends right before an inaccessible page, and what is before its first page is inaccessible too.
+ * Extents are as small as the caller allows. An extent disposed of becomes inaccessible, and its addresses are
+ * not used again while it and those disposed of after it are at most `quarantine` bytes: whoever uses it
+ * meanwhile faults. The bytes between an extent and the start of its first page can be written without a
+ * fault; dispose looks at them and reports a BP_MISUSE_OVERRUN, and then goes on.
+ *
+ * No release, no commit. Cost: three system calls for each extent acquired and two for each disposed of, one
+ * more each time where the kernel can name mappings; a malloc; at least two pages of address space more than
+ * the extent; two areas of the kernel's while it is there, ENOMEM at vm.max_map_count. A child of fork has its
+ * own copy of all of it. */
 struct bp_guard_config {
     size_t struct_size;
-    size_t quarantine; /* bytes of address space, inaccessible pages included; 0: none */
+    size_t quarantine; /* bytes of address space, inaccessible pages included. An extent that takes more goes
+                          at once. 0: none; SIZE_MAX: no bound */
 };
-#define BP_GUARD_CONFIG_INIT { sizeof(struct bp_guard_config), (size_t)1 << (sizeof(size_t) > 4 ? 30 : 24) }
+#define BP_GUARD_CONFIG_INIT { sizeof(struct bp_guard_config), BP_QUARANTINE_DEFAULT }
+#define BP_QUARANTINE_DEFAULT ((size_t)1 << (sizeof(size_t) > 4 ? 30 : 24)) /* 1 GiB; 16 MiB on 32 bits */
 BP_API int bp_backing_guard_create(const struct bp_guard_config *config, bp_backing **out) BP_NODISCARD;
 
 /* ---- hugetlb ---- fewer TLB misses for large arenas
@@ -112,8 +118,12 @@ BP_API int bp_backing_hugetlb_stats(bp_backing *backing, struct bp_hugetlb_stats
 /* ---- memfd ---- memory that other processes can map
  *
  * Each extent is a memfd_create(2) file of its own, mapped shared and sealed against changes of its size. So
- * it costs a descriptor, and a child of fork shares it with its parent. release punches holes. ENOMEM also when
- * the process is out of descriptors. ENOSYS: the kernel has no memfd. */
+ * it costs a descriptor, and a child of fork shares it with its parent: the child must leave alone the arenas
+ * and pools over it that it inherited, but for reading what both have agreed on. Likewise another process
+ * that maps a file may write to blocks it was told of and nowhere else: an arena counts on unused memory being
+ * as it left it. release punches holes; the memory is free at once. ENOMEM also when the process is
+ * out of descriptors, and for a file above RLIMIT_FSIZE. ENOSYS: the kernel has no memfd, or does not let this
+ * process have any. */
 struct bp_memfd_config {
     size_t struct_size;
     const char *name; /* shown in /proc/PID/maps; copied, cut to 31 bytes; NULL: "bumpool" */
@@ -123,7 +133,8 @@ BP_API int bp_backing_memfd_create(const struct bp_memfd_config *config, bp_back
 
 /* The file behind address `p`: *fd, the backing's (dup it to keep it: it is closed when the extent is disposed
  * of), the *offset of `p` in it, and the file's *size, in bytes. ENOENT: no extent of this backing has `p`;
- * EINVAL: not a memfd backing, or a NULL. */
+ * EINVAL: not a memfd backing, or a NULL. On failure the outputs are as they were. Cost: a walk over the
+ * extents of the backing. */
 BP_API int bp_backing_memfd_find(bp_backing *backing, const void *p, int *fd, size_t *offset, size_t *size);
 
 /* ---- locked ---- for secrets
@@ -131,12 +142,19 @@ BP_API int bp_backing_memfd_find(bp_backing *backing, const void *p, int *fd, si
  * Memory that is never swapped (mlock), left out of core dumps (MADV_DONTDUMP), zero in a child of fork
  * (MADV_WIPEONFORK), between two inaccessible pages, and overwritten with zeros before it is
  * disposed of. It fails closed: an extent that cannot have all of it is ENOMEM, most likely for
- * RLIMIT_MEMLOCK. A reset overwrites nothing: see zero_on_give_back (pool.h) and bp_arena_wipe. A child of
- * fork must not use an arena that bp_arena_create made over it: its bookkeeping was wiped, too.
- * No release, no commit.
+ * RLIMIT_MEMLOCK. Extents are whole pages. A reset overwrites nothing: see zero_on_give_back (pool.h) and
+ * bp_arena_wipe.
  *
- * bp_backing_locked_probe: 0, or why a page cannot be had: EPERM (RLIMIT_MEMLOCK is 0 and the process not privileged), ENOMEM (it is
- * reached), EAGAIN, ENOSYS or EINVAL (the kernel lacks something). For a clear message at start-up. */
+ * In a child of fork the memory is there, zero and no longer locked: locks are not inherited. A child must not
+ * use an arena that bp_arena_create made over it: its bookkeeping was wiped, too. Who calls the backing
+ * itself may dispose of the child's copy. What the child acquires is locked.
+ *
+ * No release, no commit. Cost: five system calls for each extent acquired, one more where the kernel can name
+ * mappings, and one for each disposed of; all pages are made at once; three areas of the kernel's.
+ *
+ * bp_backing_locked_probe: 0, or why a page cannot be had: EPERM (RLIMIT_MEMLOCK is 0 and the process not
+ * privileged), ENOMEM (the limit, or vm.max_map_count, is reached), EAGAIN, ENOSYS or EINVAL (the kernel lacks
+ * something). For a clear message at start-up. */
 BP_API int bp_backing_locked_probe(void);
 
 /* ---- numa ---- memory of one node
