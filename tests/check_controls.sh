@@ -52,7 +52,7 @@ compile() {
         -o "$output" "$source" "$library" -pthread
 }
 
-# run MODE PROGRAM ARGUMENT: leaves $tmp/NAME.out and .err, sets `status`
+# run MODE BINARY ARGUMENT: leaves $tmp/NAME.out and .err, sets `status`
 run() {
     mode=$1 binary=$2
     log=${2%.asan}
@@ -63,12 +63,17 @@ run() {
     guard) set -- env BUMPOOL_CHECK=guard,redzone,poison "$binary" "$@" ;;
     all) set -- env BUMPOOL_CHECK=all "$binary" "$@" ;;
     asan) set -- "$binary" "$@" ;;
-    # the first error ends it, so that "at once" shows
-    valgrind) set -- valgrind --quiet --error-exitcode=99 --exit-on-first-error=yes "$binary" "$@" ;;
+    # The first error ends it, so that "at once" shows. A log of its own, for it may complain of debug
+    # information that it cannot read.
+    valgrind) set -- valgrind --quiet --log-file="$log.log" --error-exitcode=99 --exit-on-first-error=yes \
+        "$binary" "$@" ;;
     esac
     # the outer redirection is for the shell, which says "Aborted"
     { timeout --kill-after=5 "$limit" "$@" >"$log.out" 2>"$log.err"; } 2>/dev/null
     status=$?
+    if [ "$mode" = valgrind ] && [ "$status" -ne 0 ]; then
+        cat "$log.log" >>"$log.err"
+    fi
 }
 
 # one NAME: everything about one program; its cells go to $tmp/NAME.cells, what is wrong to $tmp/NAME.failed
