@@ -60,6 +60,7 @@ struct block_list {
 struct checks {
     unsigned what;           /* enum bp_check */
     atomic_bool idle;        /* given back. Relaxed: who comes too late may or may not be seen */
+    struct misuse_stack from; /* where the arena was checked out. Sync: the pool's lock */
     struct arena *arena;
     size_t used;             /* bytes, see the head */
     struct block_list block; /* of the present unit of work */
@@ -233,12 +234,18 @@ static void fill(char *p, const char *end, int value)
         memset(p, value, (size_t)(end - p));
 }
 
+/* Guard pages leave room of their own, where a size is no multiple of what blocks are aligned to. */
+static bool has_zones(const struct checks *c)
+{
+    return (c->what & (BP_CHECK_REDZONE | BP_CHECK_GUARD)) != 0;
+}
+
 /* A byte of a shown block's zones that was written, or NULL: the one nearest to the block. */
 static const char *spoilt_zone(const struct checks *c, const struct block *b)
 {
     const char *p;
 
-    if ((c->what & BP_CHECK_REDZONE) == 0)
+    if (!has_zones(c))
         return NULL;
     p = find_other(b->start + b->size, b->place_end, ZONE_BYTE);
     if (p != NULL)
@@ -257,7 +264,7 @@ static void write_zones(struct block *b)
 
 static void hide_zones(const struct checks *c, const struct block *b)
 {
-    if ((c->what & BP_CHECK_REDZONE) == 0)
+    if (!has_zones(c))
         return;
     tool_hide(b->place, b->start);
     tool_hide(b->start + b->size, b->place_end);
@@ -571,7 +578,7 @@ void *check_alloc(struct arena *a, size_t size, size_t align)
     c->used += b.counted;
 
     tool_show(b.place, b.place_end);
-    if ((c->what & BP_CHECK_REDZONE) != 0)
+    if (has_zones(c))
         write_zones(&b);
     if ((c->what & BP_CHECK_FILL) != 0)
         fill(b.start, b.start + size, FILL_BYTE);
@@ -608,7 +615,7 @@ static void shrink(struct arena *a, struct block *b, size_t size, bool is_last)
     c->used -= freed;
     if (spoilt != NULL)
         report_zone(a, &before, spoilt, (unsigned char)*spoilt);
-    if ((c->what & BP_CHECK_REDZONE) != 0)
+    if (has_zones(c))
         write_zones(b);
     hide_zones(c, b);
 }
@@ -756,7 +763,7 @@ size_t bp_arena_check(bp_arena *pub)
         struct block b = c->block.item[i];
         const char *spoilt;
 
-        if (b.dropped || b.mark != 0 || (c->what & BP_CHECK_REDZONE) == 0)
+        if (b.dropped || b.mark != 0 || !has_zones(c))
             continue;
         tool_show(b.place, b.start);
         tool_show(b.start + b.size, b.place_end);
@@ -773,9 +780,22 @@ size_t bp_arena_check(bp_arena *pub)
 
 /* ---- idle arenas ---- */
 
-void check_set_idle(struct arena *a, bool idle)
+void check_set_idle(struct arena *a)
 {
-    atomic_store_explicit(&a->checks->idle, idle, memory_order_relaxed); /* pairs with check_is_idle */
+    atomic_store_explicit(&a->checks->idle, true, memory_order_relaxed); /* pairs with check_is_idle */
+}
+
+void check_set_live(struct arena *a, const struct misuse_stack *from)
+{
+    static const struct misuse_stack nowhere;
+
+    a->checks->from = from != NULL ? *from : nowhere;
+    atomic_store_explicit(&a->checks->idle, false, memory_order_relaxed); /* pairs with check_is_idle */
+}
+
+const struct misuse_stack *check_live_since(const struct arena *a)
+{
+    return &a->checks->from;
 }
 
 bool check_is_idle(struct arena *a, const char *call)
@@ -784,7 +804,7 @@ bool check_is_idle(struct arena *a, const char *call)
 
     if (BP_LIKELY(a->checks == NULL))
         return false;
-    /* Pairs with check_set_idle. */
+    /* Pairs with check_set_idle and check_set_live. */
     if (!atomic_load_explicit(&a->checks->idle, memory_order_relaxed))
         return false;
     misuse_report(BP_MISUSE_IDLE_ARENA, pool_of(a), &a->pub, "%s: %s has been given back", call,
@@ -837,6 +857,14 @@ static void tell_line(const char *format, ...)
     (void)!write(STDERR_FILENO, line, strlen(line));
 }
 
+static bool lies_in(const struct segment *chain, uintptr_t p)
+{
+    for (const struct segment *s = chain; s != NULL; s = s->older)
+        if (p >= (uintptr_t)s->start && p < (uintptr_t)s->end)
+            return true;
+    return false;
+}
+
 /* After a tool's report about `address`. */
 static void tell_of_address(const void *address)
 {
@@ -846,11 +874,13 @@ static void tell_of_address(const void *address)
         const struct block *b = find_in(&c->block, p);
         char who[160];
 
+        describe(c->arena, who, sizeof who);
         if (b == NULL)
             b = find_in(&c->last, p);
+        if (b == NULL && (lies_in(c->arena->newest, (uintptr_t)p) || lies_in(c->arena->spare, (uintptr_t)p)))
+            tell_line("bumpool: %p is in %s, where no block is\n", address, who);
         if (b == NULL)
             continue;
-        describe(c->arena, who, sizeof who);
         if ((uintptr_t)p < (uintptr_t)b->start)
             tell_line("bumpool: %p is %zu bytes before a block of %zu bytes in %s", address, (size_t)(b->start - p),
                       b->size, who);

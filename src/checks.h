@@ -8,6 +8,7 @@
 #define CHECKS_H
 
 #include "arena_private.h"
+#include "misuse_private.h"
 
 /* What a configuration's `checks` come to: flags without BP_CHECK_OFF. */
 unsigned check_effective(unsigned config);
@@ -44,8 +45,13 @@ bool check_owns(const struct arena *a, const void *p);
 
 /* ---- idle arenas ---- */
 
-/* The arena goes to the pool, or comes from it. */
-void check_set_idle(struct arena *a, bool idle);
+/* The arena goes to the pool, or comes from it; `from` says where in the program it was checked out, NULL: not
+ * known. The pool's lock is held. */
+void check_set_idle(struct arena *a);
+void check_set_live(struct arena *a, const struct misuse_stack *from);
+
+/* Where that was. */
+const struct misuse_stack *check_live_since(const struct arena *a);
 
 /* For any arena: reports a call on an arena that has been given back. */
 bool check_is_idle(struct arena *a, const char *call);

@@ -40,11 +40,13 @@ static void print(const struct bp_misuse *misuse)
     if (length > 0)
         (void)!write(STDERR_FILENO, line, strlen(line));
     if (misuse->stack_depth != 0) {
-        static const char where[] = "bumpool: the block was allocated at\n";
+        const char *where = misuse->kind == BP_MISUSE_LIVE_ARENAS ?
+                                "bumpool: the first of them was checked out at\n" :
+                                "bumpool: the block was allocated at\n";
         struct misuse_stack stack = { .depth = misuse->stack_depth };
 
         memcpy(stack.frames, misuse->stack, stack.depth * sizeof stack.frames[0]);
-        (void)!write(STDERR_FILENO, where, sizeof where - 1);
+        (void)!write(STDERR_FILENO, where, strlen(where));
         misuse_stack_print(&stack);
     }
 }
@@ -117,9 +119,9 @@ void misuse_stack_take(struct misuse_stack *stack, const void *first)
     stack->depth = 0;
 #ifdef HAVE_EXECINFO_H
     void *frames[MISUSE_FRAMES + 4]; /* some are the library's own, or a tool's */
-    int n = backtrace(frames, MISUSE_FRAMES + 4), i = 0;
+    int n = backtrace(frames, MISUSE_FRAMES + 4), i = 1;
 
-    while (i < n && frames[i] != first)
+    while (first != NULL && i < n && frames[i] != first)
         i++;
     while (i < n && stack->depth < MISUSE_FRAMES)
         stack->frames[stack->depth++] = frames[i++];

@@ -93,7 +93,7 @@ struct bp_waiter *waiter_serve(bp_pool *pool, struct arena *a)
     end_wait(pool, w);
     a->state = STATE_LIVE;
     if (a->checks != NULL)
-        check_set_idle(a, false);
+        check_set_live(a, NULL);
     a->holder = (int32_t)w->thread;
     atomic_store_explicit(&a->home, NULL, memory_order_relaxed); /* read under the lock */
     pool->slow_checkouts++;

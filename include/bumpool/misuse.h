@@ -40,8 +40,9 @@ struct bp_misuse {
     const char *message;   /* one line, no newline; valid during the handler only */
     const bp_pool *pool;   /* the pool of the call, or NULL; possibly destroyed: compare, do not use */
     const bp_arena *arena; /* the arena of the call, or NULL; possibly not one: compare, do not use */
-    void *const *stack;    /* return addresses from where the block in question was allocated, the
-                              innermost first; NULL unless checked mode knows them */
+    void *const *stack;    /* return addresses from where the block in question was allocated, or, with
+                              LIVE_ARENAS, the first live arena checked out; the innermost first; NULL
+                              unless checked mode knows them */
     size_t stack_depth;    /* how many */
 };
 
