@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A bucket pool is destroyed while a buffer is out.
  *
- * release:  told: destroy: .* "frames
- * check:    told: destroy: .* "frames
- * asan:     told: destroy: .* "frames
- * valgrind: told: destroy: .* "frames
- * guard:    told: destroy: .* "frames
+ * release:  told: destroy: bucket pool "frames" has 1 live buffer
+ * check:    told: destroy: bucket pool "frames" has 1 live buffer
+ * asan:     told: destroy: bucket pool "frames" has 1 live buffer
+ * valgrind: told: destroy: bucket pool "frames" has 1 live buffer
+ * guard:    told: destroy: bucket pool "frames" has 1 live buffer
  */
 #include "misuse.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A buffer is put back, and then a copy of it.
  *
- * release:  at once: put
- * check:    at once: put
- * asan:     at once: put
- * valgrind: at once: put
- * guard:    at once: put
+ * release:  at once: put: buffer .* of bucket pool "frames" has been put back already
+ * check:    at once: put: buffer .* of bucket pool "frames" has been put back already
+ * asan:     at once: put: buffer .* of bucket pool "frames" has been put back already
+ * valgrind: at once: put: buffer .* of bucket pool "frames" has been put back already
+ * guard:    at once: put: buffer .* of bucket pool "frames" has been put back already
  */
 #include "misuse.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A buffer is put back to a bucket pool that was destroyed.
  *
- * release:  at once: put
- * check:    at once: put
- * asan:     at once: put
- * valgrind: at once: put
- * guard:    at once: put
+ * release:  at once: put: bucket pool "frames" has been destroyed
+ * check:    at once: put: bucket pool "frames" has been destroyed
+ * asan:     at once: put: bucket pool "frames" has been destroyed
+ * valgrind: at once: put: bucket pool "frames" has been destroyed
+ * guard:    at once: put: bucket pool "frames" has been destroyed
  */
 #include "misuse.h"
 

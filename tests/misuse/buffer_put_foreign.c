@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A buffer is put back to another bucket pool.
  *
- * release:  at once: put
- * check:    at once: put
- * asan:     at once: put
- * valgrind: at once: put
- * guard:    at once: put
+ * release:  at once: put: buffer .* is none of bucket pool "other"
+ * check:    at once: put: buffer .* is none of bucket pool "other"
+ * asan:     at once: put: buffer .* is none of bucket pool "other"
+ * valgrind: at once: put: buffer .* is none of bucket pool "other"
+ * guard:    at once: put: buffer .* is none of bucket pool "other"
  */
 #include "misuse.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A buffer is put back with an inner pointer in place of its address.
  *
- * release:  at once: put
- * check:    at once: put
- * asan:     at once: put
- * valgrind: at once: put
- * guard:    at once: put
+ * release:  at once: put: .* is not where a buffer of bucket pool "frames" begins
+ * check:    at once: put: .* is not where a buffer of bucket pool "frames" begins
+ * asan:     at once: put: .* is not where a buffer of bucket pool "frames" begins
+ * valgrind: at once: put: .* is not where a buffer of bucket pool "frames" begins
+ * guard:    at once: put: .* is not where a buffer of bucket pool "frames" begins
  */
 #include "misuse.h"
 

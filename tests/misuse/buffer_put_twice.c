@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * A buffer is put back twice.
  *
- * release:  at once: put
- * check:    at once: put
- * asan:     at once: put
- * valgrind: at once: put
- * guard:    at once: put
+ * release:  at once: put: an empty buffer, put back already
+ * check:    at once: put: an empty buffer, put back already
+ * asan:     at once: put: an empty buffer, put back already
+ * valgrind: at once: put: an empty buffer, put back already
+ * guard:    at once: put: an empty buffer, put back already
  */
 #include "misuse.h"
 

@@ -2,7 +2,7 @@
  * A buffer is written after it was put back.
  *
  * release:  no
- * check:    later: use after drop in arena .*: byte 50 of a block of 100 bytes .*written later
+ * check:    later: use after drop in arena .*: byte 50 of a block of 5000 bytes .*written later
  * asan:     at once: AddressSanitizer: use-after-poison
  * valgrind: at once: Invalid write of size 1
  * guard:    at once: SIGSEGV

@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     if (wrong) {
         bp_pool_give_back(pool, first); /* most likely the very arena that `second` is */
         misuse_done();
-        exit(0);
+        return 0;
     }
     bp_pool_give_back(pool, second);
     return bp_pool_destroy(pool);
