@@ -368,6 +368,30 @@ static void *spill(struct arena *a, size_t size, size_t align)
     return p;
 }
 
+int arena_reserve(struct arena *a, size_t size)
+{
+    struct segment *s;
+    size_t need;
+
+    if (size > PTRDIFF_MAX - BP_ALIGNMENT)
+        return ENOMEM;
+    need = size != 0 ? round_up_16(size) : BP_ALIGNMENT;
+    s = spare_take(a, need);
+    if (s == NULL)
+        s = segment_acquire(a, need, need);
+    if (s == NULL)
+        return ENOMEM;
+    s->older = a->newest;
+    a->newest = s;
+    arena_flag(a, ARENA_SPILLED);
+    a->earlier = arena_used(a);
+    a->current->top = a->pub.cursor;
+    a->current = s;
+    a->floor = a->pub.cursor = s->start;
+    arena_set_limit(a, segment_limit(s));
+    return 0;
+}
+
 void *arena_alloc_alone(struct arena *a, size_t size, size_t align, char **end)
 {
     struct segment *s;
@@ -459,7 +483,9 @@ static int first_extent(bp_backing *backing, const struct bp_arena_config *confi
     if (config->size > PTRDIFF_MAX - BP_ALIGNMENT - header)
         return ENOMEM;
     preferred = header + round_up_16(config->size);
-    min = config->size == BP_ARENA_SIZE_DEFAULT ? header + SMALLEST_USEFUL : preferred;
+    min = preferred;
+    if (config->size == BP_ARENA_SIZE_DEFAULT && config->policy == BP_ARENA_SPILL)
+        min = header + SMALLEST_USEFUL;
     return backing_acquire(backing, min, preferred, SEGMENT_ALIGN, extent);
 }
 

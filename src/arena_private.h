@@ -90,7 +90,12 @@ struct arena {
     size_t accounted;   /* the pool's: the footprint it counts. Sync: the pool's lock */
     bp_backing *backing;
     struct arena_totals *totals; /* NULL: not of a pool */
-    struct arena *next, *prev;   /* the pool's lists. Sync, here and below: the pool's lock */
+    struct arena *next;          /* the pool's lists. Sync, here and below: the pool's lock */
+    union {
+        struct arena *prev;
+        void *buffer;            /* while checked out, the holder's: a bucket pool's buffer, where that is not
+                                    at the start of the first extent */
+    };
     uint64_t idle_since;         /* the number of the look of bp_pool_tick that came next, see pool_tick.c */
     struct checks *checks;       /* checks.c's; NULL: not checked. Constant */
 };
@@ -165,6 +170,10 @@ static inline void arena_set_limit(struct arena *a, char *limit)
 
 /* Makes the current segment usable up to `upto`. 0, or ENOMEM and nothing changed. */
 int arena_commit(struct arena *a, char *upto);
+
+/* For an empty arena that may spill: makes a further segment with room for `size` bytes in one piece the
+ * current one, not committed ahead. 0 or ENOMEM. */
+int arena_reserve(struct arena *a, size_t size);
 
 /* Any reset at the end of a unit of work; idempotent. Not to be called from a cleanup. */
 void arena_reset_slow(struct arena *a);

@@ -312,6 +312,14 @@ static void drop_spares(bp_pool *pool, struct arena *a)
     pthread_mutex_lock(&pool->lock);
 }
 
+/* Whether what stands in the way of `a`, which is not to be kept as it is, are the bytes that other pools
+ * keep. */
+static bool budget_lacks(const bp_pool *pool, const struct arena *a)
+{
+    return pool->budget != NULL && a->footprint <= pool->budget->max && pool->kept < pool->max_idle &&
+           a->footprint <= pool->max_idle_bytes && pool->kept_bytes <= pool->max_idle_bytes - a->footprint;
+}
+
 /* Finds a place under the caps for `a`; may drop the lock. What has to go for it, `a` or another, is
  * stored in *dispose. */
 static bool keep(bp_pool *pool, struct lane *mine, struct arena *a, struct arena **dispose)
@@ -328,6 +336,13 @@ static bool keep(bp_pool *pool, struct lane *mine, struct arena *a, struct arena
         drop_spares(pool, a);
     if (keep_try(pool, a))
         return true;
+    if (budget_lacks(pool, a)) {
+        pthread_mutex_unlock(&pool->lock);
+        pool->budget->make_room(pool->budget, pool, a->footprint);
+        pthread_mutex_lock(&pool->lock);
+        if (keep_try(pool, a))
+            return true;
+    }
     *dispose = make_room(pool, mine, a);
     if (*dispose != NULL && keep_try(pool, a))
         return true;
@@ -355,7 +370,8 @@ static bool take_back(bp_pool *pool, struct lane *mine, struct arena *a)
     return true;
 }
 
-SLOW_PATH static int give_back_elsewhere(bp_pool *arg, bp_arena *arena)
+/* EALREADY, not reported: it has been given back. */
+static int give_back_locked(bp_pool *arg, bp_arena *arena)
 {
     bp_pool *pool = pool_enter(arg, "give_back");
     struct bp_waiter *served = NULL;
@@ -378,9 +394,7 @@ SLOW_PATH static int give_back_elsewhere(bp_pool *arg, bp_arena *arena)
     }
     if (!take_back(pool, mine, a)) {
         pthread_mutex_unlock(&pool->lock);
-        return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, arg, arena,
-                             "give_back: arena %p of pool \"%s\" has been given back already", (void *)arena,
-                             pool->name);
+        return EALREADY;
     }
     a->state = STATE_GIVEN_BACK; /* until it is somewhere else: the lock is dropped in between */
     atomic_store_explicit(&a->home, &bp_lane_offset, memory_order_relaxed); /* read under the lock */
@@ -413,6 +427,17 @@ SLOW_PATH static int give_back_elsewhere(bp_pool *arg, bp_arena *arena)
         pool_dispose(pool, dispose);
     pool_leave(pool, served);
     return 0;
+}
+
+SLOW_PATH static int give_back_elsewhere(bp_pool *pool, bp_arena *arena)
+{
+    int rc = give_back_locked(pool, arena);
+
+    if (rc != EALREADY)
+        return rc;
+    return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, pool, arena,
+                         "give_back: arena %p of pool \"%s\" has been given back already", (void *)arena,
+                         pool != NULL ? pool->name : "NULL pool");
 }
 
 SLOW_PATH static int give_back_revoked(bp_pool *pool, struct lane *lane, struct lane_slot *slot, struct arena *a)
@@ -448,19 +473,36 @@ static inline int give_back_homed(bp_pool *pool, struct lane *lane, struct lane_
     return lane_store(lane, slot, SLOT_IDLE, pool->way) ? give_back_revoked(pool, lane, slot, a) : 0;
 }
 
-int bp_pool_give_back_slow(bp_pool *pool, bp_arena *arena)
+/* The place in the caller's lane from which `arena` is out, or NULL. */
+static inline struct lane_slot *slot_of(bp_pool *pool, bp_arena *arena)
 {
     struct lane_deep *deep = pool != NULL ? lane_here(pool)->deep : NULL;
     struct arena *a = deep != NULL ? pool_find(pool, arena, &deep->slab) : NULL;
     struct lane_slot *slot;
 
     if (BP_UNLIKELY(a == NULL))
-        return give_back_elsewhere(pool, arena);
+        return NULL;
     /* Pairs with lane_home; else there is no slot. */
     slot = atomic_load_explicit(&a->home, memory_order_relaxed);
-    if ((uintptr_t)slot - (uintptr_t)deep->slots >= sizeof deep->slots || !slot_has_out(slot, a))
+    return (uintptr_t)slot - (uintptr_t)deep->slots < sizeof deep->slots && slot_has_out(slot, a) ? slot : NULL;
+}
+
+int bp_pool_give_back_slow(bp_pool *pool, bp_arena *arena)
+{
+    struct lane_slot *slot = slot_of(pool, arena);
+
+    if (slot == NULL)
         return give_back_elsewhere(pool, arena);
-    return give_back_homed(pool, lane_here(pool), slot, a);
+    return give_back_homed(pool, lane_here(pool), slot, arena_of(arena));
+}
+
+int pool_give_back_once(bp_pool *pool, bp_arena *arena)
+{
+    struct lane_slot *slot = slot_of(pool, arena);
+
+    if (slot == NULL)
+        return give_back_locked(pool, arena);
+    return give_back_homed(pool, lane_here(pool), slot, arena_of(arena));
 }
 
 /* The header's fast path has stored SLOT_IDLE to the front. */

@@ -61,10 +61,32 @@ struct arena *list_pop_oldest(struct arena_list *list)
     return list_remove(list, list->tail);
 }
 
+/* Relaxed throughout: a number, changed beside system calls and lists. */
+static bool budget_take(struct kept_budget *budget, size_t bytes)
+{
+    size_t used;
+
+    if (budget == NULL || budget->max == BP_UNLIMITED)
+        return true;
+    used = atomic_load_explicit(&budget->used, memory_order_relaxed);
+    do {
+        if (bytes > budget->max - used)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&budget->used, &used, used + bytes, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
+static void budget_give(struct kept_budget *budget, size_t bytes)
+{
+    if (budget != NULL && budget->max != BP_UNLIMITED)
+        atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
+}
+
 bool keep_try(bp_pool *pool, struct arena *a)
 {
     if (pool->kept >= pool->max_idle || a->footprint > pool->max_idle_bytes ||
-        pool->kept_bytes > pool->max_idle_bytes - a->footprint)
+        pool->kept_bytes > pool->max_idle_bytes - a->footprint || !budget_take(pool->budget, a->footprint))
         return false;
     pool->kept++;
     pool->kept_bytes += a->footprint;
@@ -77,6 +99,7 @@ void keep_drop(bp_pool *pool, struct arena *a)
 {
     pool->kept--;
     pool->kept_bytes -= a->accounted;
+    budget_give(pool->budget, a->accounted);
 }
 
 void pool_put_idle(bp_pool *pool, struct arena *a)
@@ -145,12 +168,17 @@ void service_begin(bp_pool *pool, struct arena *a)
     pool->serviced++;
 }
 
-void service_end(bp_pool *pool, struct arena *a)
+bool service_end(bp_pool *pool, struct arena *a)
 {
     pool->serviced--;
+    if (a->footprint > a->accounted && !budget_take(pool->budget, a->footprint - a->accounted))
+        return false;
+    if (a->footprint < a->accounted)
+        budget_give(pool->budget, a->accounted - a->footprint);
     pool->kept_bytes += a->footprint - a->accounted; /* modular */
     a->accounted = a->footprint;
     arena_unflag(a, ARENA_RESIZED);
+    return true;
 }
 
 void service_abandon(bp_pool *pool)
@@ -174,6 +202,20 @@ void service_abandon(bp_pool *pool)
 size_t pool_idle(bp_pool *pool)
 {
     return pool->warm.count + pool->cold.count + pool->serviced + lanes_idle(pool);
+}
+
+size_t pool_idle_bytes(const bp_pool *pool)
+{
+    size_t bytes = pool->kept_bytes;
+
+    for (const struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++)
+        for (uint32_t left = l->homed; left != 0; left &= left - 1) {
+            const struct lane_slot *slot = &l->deep->slots[__builtin_ctz(left)];
+
+            if (!slot_is(slot, LANE_IDLE))
+                bytes -= slot_arena(slot)->accounted;
+        }
+    return bytes;
 }
 
 /* ---- making and unmaking arenas ---- */

@@ -46,8 +46,7 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
             pthread_mutex_unlock(&pool->lock);
             rc = arena_prefault(a, pool->prefault);
             pthread_mutex_lock(&pool->lock);
-            service_end(pool, a);
-            fits = rc == 0 && pool->kept_bytes <= pool->max_idle_bytes;
+            fits = service_end(pool, a) && rc == 0 && pool->kept_bytes <= pool->max_idle_bytes;
             if (fits) /* as the oldest: nobody's cache knows it */
                 list_push_oldest(arena_is_dirty(a) ? &pool->warm : &pool->cold, a);
             else
@@ -89,7 +88,7 @@ size_t pool_release_some(bp_pool *pool, size_t most, uint64_t until, size_t *byt
     }
     pthread_mutex_lock(&pool->lock);
     for (size_t i = 0; i < n; i++) { /* oldest first onto the head keeps the order */
-        service_end(pool, batch[i]);
+        (void)service_end(pool, batch[i]); /* it has not grown */
         if (!done[i])
             batch[i]->idle_since = pool->looks; /* tried again when that is long ago */
         list_push(done[i] ? &pool->cold : &pool->warm, batch[i]);
@@ -114,6 +113,56 @@ size_t bp_pool_release_idle(bp_pool *arg)
         n = pool_release_some(pool, left, UINT64_MAX, &sum);
         if (n == 0)
             break;
+    }
+    pool_leave(pool, NULL);
+    return sum;
+}
+
+void pool_drop_places(bp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    lanes_drain(pool, LANE_OUT, true);
+    pool_leave(pool, NULL);
+}
+
+/* Up to RELEASE_BATCH of the oldest idle arenas, linked by next and not counted any more, for at least `bytes`;
+ * *shed is what they come to. */
+static struct arena *take_oldest(bp_pool *pool, size_t bytes, size_t *shed)
+{
+    struct arena *chain = NULL;
+    size_t sum = 0;
+
+    for (size_t n = 0; n < RELEASE_BATCH && sum < bytes; n++) {
+        struct arena *a = list_pop_oldest(&pool->cold);
+
+        if (a == NULL)
+            a = list_pop_oldest(&pool->warm);
+        if (a == NULL)
+            break;
+        sum += a->accounted;
+        keep_drop(pool, a);
+        a->next = chain;
+        chain = a;
+    }
+    *shed = sum;
+    return chain;
+}
+
+size_t pool_shed(bp_pool *pool, size_t bytes)
+{
+    size_t sum = 0;
+
+    pthread_mutex_lock(&pool->lock);
+    while (sum < bytes) {
+        size_t shed;
+        struct arena *chain = take_oldest(pool, bytes - sum, &shed);
+
+        if (chain == NULL && lanes_drain(pool, LANE_IDLE, false)) /* the newest of each thread are the last to go */
+            chain = take_oldest(pool, bytes - sum, &shed);
+        if (chain == NULL)
+            break;
+        sum += shed;
+        pool_dispose(pool, chain);
     }
     pool_leave(pool, NULL);
     return sum;

@@ -36,6 +36,7 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void before_fork(void)
 {
+    buckets_before_fork(); /* first: pools are made under a bucket pool's lock */
     reaper_before_fork();
     pthread_mutex_lock(&known_lock);
     for (bp_pool *pool = known_pools; pool != NULL; pool = pool->next_known)
@@ -69,6 +70,7 @@ static void after_fork(bool child)
     }
     pthread_mutex_unlock(&known_lock);
     reaper_after_fork(child);
+    buckets_after_fork();
 }
 
 static void after_fork_in_parent(void)
@@ -84,6 +86,11 @@ static void after_fork_in_child(void)
 static void fork_init(void)
 {
     (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+void pool_fork_init(void)
+{
+    pthread_once(&fork_once, fork_init);
 }
 
 /* ---- create ---- */
@@ -150,9 +157,11 @@ static void init_lock(pthread_mutex_t *lock)
 }
 
 /* `pool` is zeroed. */
-static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_config *c)
+static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_config *c,
+                      struct kept_budget *budget)
 {
     pool->backing = backing;
+    pool->budget = budget;
     pool->arena_config = (struct bp_arena_config){ sizeof pool->arena_config, c->arena_size, c->arena_policy,
                                                    c->max_spare, c->checks };
     pool->checks = check_effective(c->checks);
@@ -176,7 +185,7 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
         lane_close(&pool->lanes[i]);
     thread_barrier_init();
     (void)os_processors(); /* before threads are pinned */
-    pthread_once(&fork_once, fork_init);
+    pool_fork_init();
     pool->way = thread_asymmetric ? LANE_PLAIN : LANE_SEQ_CST;
     atomic_store_explicit(&pool->magic, POOL_ALIVE, memory_order_relaxed); /* pairs with pool_enter */
     make_known(pool);
@@ -195,7 +204,7 @@ static void null_pool_init(void)
         return;
     c.name = "NULL pool";
     c.max_idle = 0;
-    pool_init(&null_pool, bp_backing_malloc(), &c);
+    pool_init(&null_pool, bp_backing_malloc(), &c, NULL);
 }
 
 bp_pool *pool_enter(bp_pool *pool, const char *call)
@@ -211,7 +220,7 @@ bp_pool *pool_enter(bp_pool *pool, const char *call)
     return NULL;
 }
 
-int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_pool **out)
+int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct kept_budget *budget, bp_pool **out)
 {
     struct bp_pool_config c = BP_POOL_CONFIG_INIT;
     struct bp_arena_config arena = BP_ARENA_CONFIG_INIT;
@@ -231,7 +240,7 @@ int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_
     if (pool == NULL)
         return ENOMEM;
     memset(pool, 0, sizeof *pool);
-    pool_init(pool, backing, &c);
+    pool_init(pool, backing, &c, budget);
     rc = pool->reaped ? reaper_add(pool) : 0;
     if (rc != 0) {
         pool->reaped = false;
@@ -240,6 +249,11 @@ int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_
     }
     *out = pool;
     return 0;
+}
+
+int bp_pool_create(bp_backing *backing, const struct bp_pool_config *config, bp_pool **out)
+{
+    return pool_create(backing, config, NULL, out);
 }
 
 /* ---- close, destroy ---- */
@@ -259,29 +273,28 @@ int bp_pool_close(bp_pool *arg)
     return 0;
 }
 
-int bp_pool_destroy(bp_pool *arg)
+void pool_hold(bp_pool *pool, struct pool_users *users)
 {
-    bp_pool *pool = arg != NULL ? pool_enter(arg, "destroy") : NULL;
-    struct arena *a, *chain = NULL;
-
-    if (pool == NULL)
-        return arg == NULL ? 0 : EINVAL;
     if (pool->reaped)
         reaper_hold(pool);
     pthread_mutex_lock(&pool->lock);
-    if (pool->total != pool_idle(pool) || pool->first_waiter != NULL) {
-        char who[160];
-        struct misuse_stack first;
-        size_t live = pool_describe_live(pool, who, sizeof who, &first), waiting = pool->waiting;
+    users->any = pool->total != pool_idle(pool) || pool->first_waiter != NULL;
+    users->live = pool_describe_live(pool, users->who, sizeof users->who, &users->first);
+    users->waiting = pool->waiting;
+    pthread_mutex_unlock(&pool->lock);
+}
 
-        pthread_mutex_unlock(&pool->lock);
-        if (pool->reaped)
-            reaper_unhold(pool);
-        (void)misuse_report_block(BP_MISUSE_LIVE_ARENAS, pool, NULL, &first,
-                                  "destroy: pool \"%s\" has %zu live arenas and %zu waiters%s", pool->name, live,
-                                  waiting, who);
-        return EBUSY;
-    }
+void pool_unhold(bp_pool *pool)
+{
+    if (pool->reaped)
+        reaper_unhold(pool);
+}
+
+void pool_end(bp_pool *pool)
+{
+    struct arena *a, *chain = NULL;
+
+    pthread_mutex_lock(&pool->lock);
     lanes_collect(pool, NULL);
     atomic_store_explicit(&pool->magic, POOL_DEAD, memory_order_relaxed); /* pairs with pool_enter */
     while ((a = list_pop(&pool->warm)) != NULL || (a = list_pop(&pool->cold)) != NULL) {
@@ -302,5 +315,23 @@ int bp_pool_destroy(bp_pool *arg)
     os_close(pool->event_fd);
     os_close(pool->tick_fd);
     keep_dead(pool);
+}
+
+int bp_pool_destroy(bp_pool *arg)
+{
+    bp_pool *pool = arg != NULL ? pool_enter(arg, "destroy") : NULL;
+    struct pool_users users;
+
+    if (pool == NULL)
+        return arg == NULL ? 0 : EINVAL;
+    pool_hold(pool, &users);
+    if (users.any) {
+        pool_unhold(pool);
+        (void)misuse_report_block(BP_MISUSE_LIVE_ARENAS, pool, NULL, &users.first,
+                                  "destroy: pool \"%s\" has %zu live arenas and %zu waiters%s", pool->name,
+                                  users.live, users.waiting, users.who);
+        return EBUSY;
+    }
+    pool_end(pool);
     return 0;
 }

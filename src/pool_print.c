@@ -168,7 +168,7 @@ static void print_text(FILE *file, const char *name, const struct bp_pool_stats 
 }
 
 /* Bytes that are no printable ASCII are escaped one by one, for nobody says that names are UTF-8. */
-static void print_json_string(FILE *file, const char *s)
+void print_json_string(FILE *file, const char *s)
 {
     putc('"', file);
     for (; *s != '\0'; s++) {

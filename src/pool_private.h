@@ -39,6 +39,17 @@ enum { LANE_SLOTS = 32 };
 enum slot_state { SLOT_IDLE, SLOT_OUT, SLOT_CLOSED };
 enum { LANE_IDLE = 1 << SLOT_IDLE, LANE_OUT = 1 << SLOT_OUT };
 
+/* Bytes that several pools may keep idle together: those of a bucket pool. */
+struct kept_budget {
+    _Atomic(size_t) used; /* Sync: relaxed; a number and nothing else */
+    size_t max;           /* BP_UNLIMITED: not counted. Constant, this and below */
+    /* Called without a lock. `asker`, one of the pools, has an arena to keep for which `bytes` are missing: have
+     * others go, if that is right. */
+    void (*make_room)(struct kept_budget *budget, bp_pool *asker, size_t bytes);
+    /* The same. The pool has no arenas any more. */
+    void (*emptied)(struct kept_budget *budget, bp_pool *pool);
+};
+
 /* A place for an arena in a lane. */
 struct lane_slot {
     _Atomic(struct arena *) arena; /* homed here, or slot_nobody: vacant. Sync: written under the pool's
@@ -99,6 +110,7 @@ struct bp_pool {
     unsigned checks;                      /* enum bp_check; with any, lanes stay closed */
     bool wipe;
     bool reaped;                          /* BP_POOL_REAPER */
+    struct kept_budget *budget;           /* shared with other pools, or NULL */
     char name[32];
     struct bp_pool *next_known, *previous_known; /* all pools, dead or alive. Sync, both:
                                                     known_lock of pool_life.c */
@@ -230,8 +242,8 @@ void pool_dispose(bp_pool *pool, struct arena *chain);
 void service_begin(bp_pool *pool, struct arena *a);
 
 /* The work is done, and the footprint may have changed. The arena is to go to a list, or not
- * to be counted. */
-void service_end(bp_pool *pool, struct arena *a);
+ * to be counted. False: it grew by more than the budget has, and is not to be kept. */
+bool service_end(bp_pool *pool, struct arena *a);
 
 /* In the child of a fork: what other threads had taken out for work stays with them, who are not there, for
  * ever. */
@@ -239,6 +251,45 @@ void service_abandon(bp_pool *pool);
 
 /* Idle arenas, wherever they are; a moment's value while lanes are in use. */
 size_t pool_idle(bp_pool *pool);
+
+/* The bytes of these that count against the caps. */
+size_t pool_idle_bytes(const bp_pool *pool);
+
+/* Takes the places back that lanes hold for arenas that are out. No lock. */
+void pool_drop_places(bp_pool *pool);
+
+/* Disposes of idle arenas, oldest first, until `bytes` less are kept. Returns how many bytes less are. No lock. */
+size_t pool_shed(bp_pool *pool, size_t bytes);
+
+/* bp_pool_give_back, but an arena that was given back already is EALREADY and not reported. */
+int pool_give_back_once(bp_pool *pool, bp_arena *arena);
+
+/* ---- pool_life.c: for bucket pools; no lock ---- */
+
+/* bp_pool_create with a budget, or NULL. */
+int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct kept_budget *budget, bp_pool **out);
+
+/* What stands in the way of the end of a pool. */
+struct pool_users {
+    size_t live, waiting;
+    bool any;      /* these, or arenas on their way in or out */
+    char who[160]; /* the first few live arenas */
+    struct misuse_stack first; /* where the first of them was checked out */
+};
+
+/* Before the end: takes it out of the reaper's hands and looks who uses it. */
+void pool_hold(bp_pool *pool, struct pool_users *users);
+void pool_unhold(bp_pool *pool); /* it goes on */
+void pool_end(bp_pool *pool);    /* held and without users */
+
+void pool_fork_init(void); /* whoever has locks of his own for before_fork calls this before he takes one */
+
+/* buckets.c: fork, around the pools. */
+void buckets_before_fork(void);
+void buckets_after_fork(void);
+
+/* pool_print.c: as a JSON string, whatever its bytes. */
+void print_json_string(FILE *file, const char *s);
 
 /* Whether threads may home arenas in their lanes: not while somebody waits for the next one, nor in checked
  * mode, where the newest is not to be reused. */

@@ -55,7 +55,7 @@ int bp_pool_stats(bp_pool *arg, struct bp_pool_stats *stats)
         return EINVAL;
     pthread_mutex_lock(&pool->lock);
     s.checkouts = pool->slow_checkouts;
-    s.idle_bytes = pool->kept_bytes;
+    s.idle_bytes = pool_idle_bytes(pool);
     s.idle = pool->warm.count + pool->cold.count + pool->serviced;
     for (const struct lane *l = pool->lanes; l < pool->lanes + pool->lanes_used; l++) {
         /* Pairs with count_checkout. */
@@ -63,10 +63,7 @@ int bp_pool_stats(bp_pool *arg, struct bp_pool_stats *stats)
         for (uint32_t left = l->homed; left != 0; left &= left - 1) {
             const struct lane_slot *slot = &l->deep->slots[__builtin_ctz(left)];
 
-            if (slot_is(slot, LANE_IDLE))
-                s.idle++;
-            else
-                s.idle_bytes -= slot_arena(slot)->accounted;
+            s.idle += slot_is(slot, LANE_IDLE);
         }
     }
     s.live = pool->total - pool->in_transit - s.idle;

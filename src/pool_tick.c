@@ -177,7 +177,7 @@ static bool cut(bp_pool *pool, struct suspects *suspects, struct budget *left)
         pthread_mutex_unlock(&pool->lock);
         (void)arena_release_beyond(a, demand, &bytes); /* if it fails, the next look finds it again */
         pthread_mutex_lock(&pool->lock);
-        service_end(pool, a);
+        (void)service_end(pool, a); /* it has not grown */
         pool_put_idle(pool, a);
         pool->released_bytes += bytes;
         pool->cuts += bytes != 0;
@@ -309,6 +309,8 @@ int bp_pool_tick(bp_pool *arg, uint64_t now_ns, uint64_t *next_ns)
                                something else */
     if (set)
         set_timer(pool);
+    if (next == UINT64_MAX && pool->budget != NULL)
+        pool->budget->emptied(pool->budget, pool);
     if (next_ns != NULL)
         *next_ns = next;
     return 0;

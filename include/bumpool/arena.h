@@ -36,8 +36,8 @@ enum bp_arena_policy {
 struct bp_arena_config {
     size_t struct_size;
     size_t size;      /* bytes that the first extent must be able to hold, at least 1; counted in units of
-                         16. The default size is a wish only: an arena with it takes less (down to 64 bytes)
-                         from a backing that has no more, such as a small buffer. */
+                         16. The default size is a wish only, where the arena may spill: one with it takes
+                         less (down to 64 bytes) from a backing that has no more, such as a small buffer. */
     enum bp_arena_policy policy;
     size_t max_spare; /* bytes of spill extents kept over a reset for the next unit of work; the rest is
                          disposed of. 0 keeps none; BP_UNLIMITED keeps all. */

@@ -113,8 +113,10 @@ BP_NODISCARD BP_API int bp_buckets_get_slow(bp_buckets *b, size_t size, struct b
  * of a destroyed bucket pool. EINVAL without a report: buffer NULL. */
 BP_API int bp_buckets_put_slow(bp_buckets *b, struct bp_buffer *buffer);
 
-/* For the inline path: the room for a buffer is to be committed first. Gives the arena back on failure. */
-BP_NODISCARD BP_API int bp_buckets_commit_slow(bp_buckets *b, bp_arena *arena, size_t size, struct bp_buffer *out);
+/* For the inline path, which has checked `arena` out: on its first use since it was made or lately looked at;
+ * and when the thread's place in the pool turned out to be taken from it. */
+BP_NODISCARD BP_API int bp_buckets_get_first(bp_buckets *b, size_t size, bp_arena *arena, struct bp_buffer *out);
+BP_NODISCARD BP_API int bp_buckets_get_revoked(bp_buckets *b, size_t size, bp_arena *arena, struct bp_buffer *out);
 
 /* As bp_buckets_get, but waits as bp_pool_checkout_wait does where that says EAGAIN. */
 BP_API int bp_buckets_get_wait(bp_buckets *b, size_t size, int64_t timeout_ns, struct bp_buffer *out) BP_NODISCARD;
@@ -189,16 +191,16 @@ BP_API size_t bp_buckets_total_count(bp_buckets *b);
 
 /* What they need; the rest is the library's. The offsets are part of the ABI. */
 struct bp_bucket {
-    bp_pool *pool;   /* NULL: not made yet */
+    bp_pool *pool;   /* NULL: not made yet, or the inline paths are not to be taken */
     size_t capacity; /* bytes */
 };
 struct bp_buckets {
-    size_t quick_max;    /* sizes above it take the slow path; 0 in checked mode, and when destroyed */
-    size_t quick_min;    /* the size of the first bucket */
-    uint32_t min_log2;   /* of quick_min */
-    uint32_t step;       /* enum bp_buckets_step */
-    uint32_t count;      /* of buckets, which follow; 0 as quick_max */
+    size_t quick_max; /* sizes above it take the slow path; 0 in checked mode, and when destroyed */
+    uint32_t count;   /* of buckets; 0 as quick_max */
     uint32_t unused;
+    struct {
+        uint32_t shift, base;
+    } octave[64];     /* of size - 1, by its log2: see bp_buckets_index_ */
     /* struct bp_bucket bucket[]; */
 };
 
@@ -209,51 +211,104 @@ static inline struct bp_bucket *bp_buckets_bucket_(bp_buckets *b, size_t i)
     return (struct bp_bucket *)(void *)(b + 1) + i;
 }
 
-/* The number of the smallest bucket for a size of at most quick_max. */
-static inline size_t bp_buckets_index_(const bp_buckets *b, size_t size)
+/* The number of the smallest bucket for a size of at most quick_max: its octave, and the bits that follow the
+ * first one. A size of 0 wraps to an octave of its own. */
+static inline uint32_t bp_buckets_index_(const bp_buckets *b, size_t size)
 {
     size_t n = size - 1;
-    unsigned log2;
+    unsigned log2 = 63 ^ (unsigned)__builtin_clzll((unsigned long long)n | 1);
 
-    if (size <= b->quick_min)
-        return 0;
-    log2 = 63 - (unsigned)__builtin_clzll((unsigned long long)n);
-    return ((size_t)(log2 - b->min_log2) << b->step) + ((n >> (log2 - b->step)) & (((size_t)1 << b->step) - 1)) + 1;
+    return (uint32_t)(n >> b->octave[log2].shift) + b->octave[log2].base;
 }
 
 BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_buffer *out)
 {
+#if !defined(BP_POOL_OUT_OF_LINE) || defined(BP_POOL_DEFINE)
     struct bp_bucket *bucket;
+    struct bp_lane_slot *slot;
+    struct bp_lane *lane;
     bp_arena *arena;
     bp_pool *pool;
-    size_t i;
-    int rc;
+    uint32_t i;
+    char *data;
 
-    if (BP_UNLIKELY(b == NULL || out == NULL || size > b->quick_max))
+    if (BP_UNLIKELY(b == NULL))
+        return bp_buckets_get_slow(b, size, out);
+    if (BP_UNLIKELY(out == NULL || size > b->quick_max))
         return bp_buckets_get_slow(b, size, out);
     i = bp_buckets_index_(b, size);
     bucket = bp_buckets_bucket_(b, i);
     pool = __atomic_load_n(&bucket->pool, __ATOMIC_ACQUIRE); /* pairs with where it is made */
     if (BP_UNLIKELY(pool == NULL))
         return bp_buckets_get_slow(b, size, out);
-    rc = bp_pool_checkout(pool, &arena);
-    if (BP_UNLIKELY(rc != 0))
-        return rc;
-    if (BP_UNLIKELY(bucket->capacity > (size_t)(arena->limit - arena->cursor)))
-        return bp_buckets_commit_slow(b, arena, size, out);
-    out->data = arena->cursor;
-    arena->cursor += bucket->capacity;
+    /* From here on as in bp_pool_checkout. */
+    lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
+    slot = lane->front;
+    if (BP_UNLIKELY(__atomic_load_n(&slot->state, __ATOMIC_RELAXED) != 0))
+        return bp_buckets_get_slow(b, size, out);
+    arena = __atomic_load_n(&slot->arena, __ATOMIC_RELAXED);
+    __atomic_store_n(&slot->state, 1, __ATOMIC_RELEASE);
+    __asm__ volatile("" ::: "memory"); /* pairs with thread_barrier in src/lane.c */
+    if (BP_UNLIKELY(__atomic_load_n(&lane->revoked, __ATOMIC_ACQUIRE) != 0))
+        return bp_buckets_get_revoked(b, size, arena, out);
+    __atomic_store_n(&lane->checkouts, __atomic_load_n(&lane->checkouts, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+    /* An arena all of whose room has been used before is not even moved: what a reset would note is known, and
+     * so there is nothing to reset. */
+    data = arena->start;
+    if (BP_UNLIKELY(arena->quick_end != data + bucket->capacity))
+        return bp_buckets_get_first(b, size, arena, out);
+    out->data = data;
     out->size = size;
     out->capacity = bucket->capacity;
     out->arena = arena;
-    out->bucket = (uint32_t)i;
+    out->bucket = i;
     out->transient = false;
     return 0;
+#else
+    return bp_buckets_get_slow(b, size, out);
+#endif
 }
 
 BP_INLINE int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
 {
+#if !defined(BP_POOL_OUT_OF_LINE) || defined(BP_POOL_DEFINE)
+    struct bp_lane_slot *slot;
+    struct bp_lane *lane;
+    bp_arena *arena;
+    bp_pool *pool;
+    char *data;
+    int rc;
+
+    if (BP_UNLIKELY(b == NULL))
+        return bp_buckets_put_slow(b, buffer);
+    if (BP_UNLIKELY(buffer == NULL || buffer->bucket >= b->count))
+        return bp_buckets_put_slow(b, buffer);
+    /* Pairs with where it is made. */
+    pool = __atomic_load_n(&bp_buckets_bucket_(b, buffer->bucket)->pool, __ATOMIC_ACQUIRE);
+    if (BP_UNLIKELY(pool == NULL))
+        return bp_buckets_put_slow(b, buffer);
+    lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
+    slot = lane->front;
+    arena = buffer->arena;
+    /* As in bp_pool_give_back: `arena` is no wild pointer once it is found in a slot. */
+    if (BP_UNLIKELY(__atomic_load_n(&slot->arena, __ATOMIC_RELAXED) != arena ||
+                    __atomic_load_n(&slot->state, __ATOMIC_RELAXED) != 1))
+        return bp_buckets_put_slow(b, buffer);
+    data = (char *)buffer->data;
+    if (BP_UNLIKELY(data != arena->start || data != arena->cursor))
+        return bp_buckets_put_slow(b, buffer);
+    __atomic_store_n(&slot->state, 0, __ATOMIC_RELEASE);
+    __asm__ volatile("" ::: "memory"); /* pairs with thread_barrier in src/lane.c */
+    if (BP_UNLIKELY(__atomic_load_n(&lane->revoked, __ATOMIC_ACQUIRE) != 0)) {
+        rc = bp_pool_give_back_revoked(pool, arena);
+        if (rc != 0)
+            return rc;
+    }
+    __builtin_memset(buffer, 0, sizeof *buffer);
+    return 0;
+#else
     return bp_buckets_put_slow(b, buffer);
+#endif
 }
 
 #else
