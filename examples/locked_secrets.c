@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Keys and passwords: in memory that is never written to swap or a core file and that no child process gets
- * (bp_backing_locked), overwritten as soon as a request is done (zero_on_give_back; bp_arena_wipe for an arena
- * that is no pool's). Copies are nobody's business but the program's: a secret must not pass through stdio, a
+ * Keys and passwords: in memory that is never written to swap or a core file and that no child process
+ * gets (bp_backing_locked), overwritten as soon as a request is done (zero_on_give_back; bp_arena_wipe for
+ * an arena that is no pool's). Copies are the program's business: a secret must not pass through stdio, a
  * local array or malloc.
  */
 #define _GNU_SOURCE
@@ -79,13 +79,12 @@ int main(void)
     const unsigned char *key = NULL;
     bp_pool *pool;
     bp_arena *a;
-    int rc = bp_backing_locked_probe(), left;
+    int rc = bp_backing_locked_probe(); /* at the start, not at the first request */
 
-    /* Say so at the start, not at the first request. 77 tells `make check` that this was not tried. */
     if (rc != 0) {
-        fprintf(stderr, "cannot lock memory for secrets: %s%s\n", strerror(rc),
-                rc == EPERM || rc == ENOMEM ? "; raise the limit (ulimit -l, LimitMEMLOCK=)" : "");
-        return 77;
+        printf("cannot lock memory for secrets: %s%s\n", strerror(rc),
+               rc == EPERM || rc == ENOMEM ? "; raise the limit (ulimit -l, LimitMEMLOCK=)" : "");
+        return 77; /* for `make check`: not tried */
     }
 
     config.name = "secrets";
@@ -93,17 +92,16 @@ int main(void)
     config.max_arenas = 4;    /* ... and few */
     config.arena_policy = BP_ARENA_FIXED;
     config.zero_on_give_back = true;
-    config.checks = BP_CHECK_OFF; /* main looks at what was given back: just what checks are there to report */
+    config.checks = BP_CHECK_OFF; /* main looks at what was given back, which checks would report */
     if (bp_pool_create(bp_backing_locked(), &config, &pool) != 0)
         return 1;
     rc = serve(pool, passphrase, 1, &key);
     if (rc != 0)
         return 1;
-    /* `key` is stale, and no program should follow it. Here it shows what is there: the arena is idle, and
-     * its memory still mapped, since the pool keeps it. */
-    left = nonzero(key);
-    printf("after the request: %d bytes left\n", left);
-    if (left != 0 || bp_pool_destroy(pool) != 0)
+    /* No program should follow a pointer past give_back. This one may, to look: the arena is idle, and the
+     * pool keeps its memory mapped. */
+    printf("after the request: %d bytes left\n", nonzero(key));
+    if (nonzero(key) != 0 || bp_pool_destroy(pool) != 0)
         return 1;
 
     /* An arena that is no pool's: a reset alone overwrites nothing, a wipe does, and so does destroying it. */
@@ -117,7 +115,7 @@ int main(void)
     bp_arena_reset(a);
     printf("after a reset: %d bytes left\n", nonzero(key));
     bp_arena_wipe(a);
-    left = nonzero(key);
-    printf("after a wipe: %d bytes left\n", left);
-    return bp_arena_destroy(a) != 0 || left != 0;
+    rc = nonzero(key);
+    printf("after a wipe: %d bytes left\n", rc);
+    return bp_arena_destroy(a) != 0 || rc != 0;
 }
