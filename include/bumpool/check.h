@@ -11,7 +11,7 @@
  * Which checks an arena or pool has is settled when it is created: by the `checks` of its configuration, or
  * when that is 0 by the environment variable BUMPOOL_CHECK, a list such as "redzone,poison" (words as below,
  * "all", or "none"), or when that is not set by the tool that the process runs under: POISON, REDZONE and
- * QUARANTINE under AddressSanitizer or Valgrind, nothing otherwise. A program that runs with more rights than
+ * QUARANTINE under AddressSanitizer or Valgrind's Memcheck, nothing otherwise. A program that runs with more rights than
  * its user has (setuid) ignores the variable.
  *
  * What is found goes to the misuse handler (misuse.h). Under AddressSanitizer and Valgrind the tool itself
