@@ -6,8 +6,8 @@
  *
  *   - BP_POOL_CHECKOUT notes where an arena is checked out; bp_pool_each_live lists those that are out, and
  *     bp_pool_destroy reports them.
- *   - Checked mode sees writes to what was given back. Here it is in the configuration; BUMPOOL_CHECK=all
- *     switches it on for a program as it is. doc/checked.md says what it sees.
+ *   - Checked mode sees writes to what was given back. Here it is in the configuration; for a program as it
+ *     is, BUMPOOL_CHECK=poison,redzone,quarantine in the environment does the same.
  *   - A misuse handler collects the reports; the default one aborts at the first.
  */
 #include <bumpool.h>
