@@ -67,7 +67,7 @@ static int serve(bp_pool *pool, const char *passphrase, uint64_t salt, const uns
     if (*where == NULL)
         return ENOMEM;
     child = seen_by_child(*where);
-    printf("during the request: %d bytes of the key here, %d in a child\n", nonzero(*where), child);
+    printf("during the request: %d bytes here, %d in a child\n", nonzero(*where), child);
     return nonzero(*where) == KEY_SIZE && child == 0 ? 0 : EIO;
 }
 
@@ -88,8 +88,8 @@ int main(void)
     }
 
     config.name = "secrets";
-    config.arena_size = 4096; /* locked memory is scarce: small arenas, ... */
-    config.max_arenas = 4;    /* ... and few */
+    config.arena_size = 4096; /* locked memory is scarce: few arenas, small and bounded */
+    config.max_arenas = 4;
     config.arena_policy = BP_ARENA_FIXED;
     config.zero_on_give_back = true;
     config.checks = BP_CHECK_OFF; /* main looks at what was given back, which checks would report */
@@ -104,7 +104,7 @@ int main(void)
     if (nonzero(key) != 0 || bp_pool_destroy(pool) != 0)
         return 1;
 
-    /* An arena that is no pool's: a reset alone overwrites nothing, a wipe does, and so does destroying it. */
+    /* An arena that is no pool's: a reset alone overwrites nothing; a wipe does, and so does destroy. */
     own.size = 4096;
     own.checks = BP_CHECK_OFF;
     if (bp_arena_create(bp_backing_locked(), &own, &a) != 0)
