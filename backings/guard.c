@@ -4,10 +4,11 @@
  *     [inaccessible page][slack][extent][inaccessible page]
  *                        ^ start of a page             ^ end of a page
  *
- * An extent ends where a page does, so that the first byte past it faults. What is left of its first page, the
- * slack, cannot fault; it holds a pattern that dispose looks at. The size is what the caller cannot do
+ * An extent ends where a page does, so that the first byte past it faults. What is left of its first page,
+ * the slack, cannot fault; it holds a pattern that dispose looks at. The size is what the caller cannot do
  * without, rounded up to the alignment: an extent larger than that would hide what runs over. Where the
- * alignment is larger than a page there is no slack, and the range before the extent is as large as the alignment.
+ * alignment is larger than a page there is no slack, and the inaccessible range before the extent is as large
+ * as the alignment.
  *
  * Quarantine: a range disposed of loses its memory and its access, and waits in a queue until it is
  * among the oldest and the queue is larger than its bound. Its node comes from malloc when the extent is

@@ -8,7 +8,7 @@
  *     MADV_DONTDUMP    nor to a core file
  *     MADV_WIPEONFORK  a child, whose memory is not locked, finds zeros
  *     two gaps         neither a neighbour that runs over nor the extent itself gets across
- *     explicit_bzero   the page is zero before the kernel has it; a compiler may not drop it, as it may memset
+ *     explicit_bzero   the page is zero before the kernel has it; no compiler drops it, as it may memset
  *
  * Extents are whole pages, since that is what can be locked. There is no state but what is in the extent: its
  * `data` is the start of the range, gaps included, so that a child can dispose of its copy like the parent.

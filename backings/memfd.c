@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * The memfd backing: memory that other processes can map. Each extent is a file of its own, mapped shared.
  *
- * The file is sealed against changes of its size: whoever has its descriptor can write to it, but nobody can
- * cut it short, which would make an access to the extent a SIGBUS, or enlarge it. Its offset 0 is the extent's
- * base. A fresh file reads as zero and takes memory where it is touched.
+ * The file is sealed against changes of its size: whoever has its descriptor can write to it, but nobody
+ * can cut it short, which would make an access to the extent a SIGBUS, or enlarge it. Its offset 0 is the
+ * extent's base. A fresh file reads as zero and takes memory where it is touched.
  *
- * Release makes holes, which read as zero, in the file itself: so for every process that maps it, and a page is
- * really free. Populate is as for any memory.
+ * Release makes holes, which read as zero, in the file itself: the memory is free, and the zeros are there
+ * for every process that maps it.
  *
  * `data` of an extent is a node in the backing's list, which bp_backing_memfd_find walks. The list is under
  * os_list_lock, system calls are not. An extent leaves the list before its descriptor is closed, so that find
@@ -167,7 +167,9 @@ int bp_backing_memfd_find(bp_backing *backing, const void *p, int *fd, size_t *o
     struct file *f;
     int err = ENOENT;
 
-    if (backing == NULL || backing->ops != &memfd_ops || p == NULL || fd == NULL || offset == NULL || size == NULL)
+    if (backing == NULL || backing->ops != &memfd_ops || p == NULL)
+        return EINVAL;
+    if (fd == NULL || offset == NULL || size == NULL)
         return EINVAL;
     os_list_lock();
     for (f = b->files; f != NULL && err != 0; f = f->next) {

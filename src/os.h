@@ -62,8 +62,8 @@ static inline bool os_round_up(size_t size, size_t unit, size_t *out)
 
 /* ---- for the guard, locked and memfd backings ---- */
 
-/* One lock for the lists of all instances of these: nothing else is locked and no system call made while it is
- * held. fork finds it free. */
+/* One lock for the lists of all instances of these: nothing else is locked and no system call made while it
+ * is held. fork finds it free. */
 void os_list_lock(void);
 void os_list_unlock(void);
 
@@ -71,8 +71,8 @@ void os_list_unlock(void);
  * the memory's, *start and *span say what all of it is, for os_unmap. */
 int os_map_guarded(size_t size, size_t align, void **memory, void **start, size_t *span);
 
-/* Drops the memory and makes the range inaccessible. Cannot fail; where the system refuses one of the two, the
- * other is done nevertheless. */
+/* Drops the memory and makes the range inaccessible. Cannot fail; where the system refuses one of the two,
+ * the other is done nevertheless. */
 void os_hide(void *p, size_t size);
 
 /* As os_unmap, but when the system refuses, it says so and the range stays as it is. */
@@ -82,8 +82,8 @@ int os_try_unmap(void *p, size_t size);
  * or shared. */
 void os_unmap_special(void *p, size_t size);
 
-/* Keeps memory of os_map_guarded in RAM, out of core dumps and out of children of fork, where it reads as zero.
- * What was done before a failure is not undone: unmap the range. */
+/* Keeps memory of os_map_guarded in RAM, out of core dumps and out of children of fork, where it reads as
+ * zero. What was done before a failure is not undone: unmap the range. */
 int os_make_secret(void *p, size_t size);
 
 /* A file in memory, `size` bytes that read as zero, whose size nobody can change any more. Its descriptor is
