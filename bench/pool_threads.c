@@ -99,7 +99,9 @@ static size_t batch_of(const struct pool_run *run)
 {
     size_t depth = run->depth > 0 ? run->depth : 1;
 
-    return ((size_t)(run->shared ? BATCH_SHARED : BATCH) + depth - 1) / depth * depth;
+    size_t pairs = run->batch > 0 ? run->batch : run->shared ? BATCH_SHARED : BATCH;
+
+    return (pairs + depth - 1) / depth * depth;
 }
 
 static void *work(void *data)
@@ -115,7 +117,7 @@ static void *work(void *data)
 
     pool_pin_thread(w->index);
     own = who->thread_begin != NULL ? who->thread_begin(run->state) : run->state;
-    w->error = own != NULL ? run->work(run, own, WARM_UP) : ENOMEM;
+    w->error = own != NULL ? run->work(run, own, batch > WARM_UP ? batch : WARM_UP) : ENOMEM;
     atomic_fetch_add(&gang->ready, 1);
     while (atomic_load(&gang->ready) < gang->wanted)
         pool_back_off(++looks);
@@ -142,7 +144,7 @@ static void sleep_ns(uint64_t ns)
         continue;
 }
 
-int pool_measure(const struct pool_run *run, uint64_t ns, struct pool_cost *cost)
+int pool_try(const struct pool_run *run, uint64_t ns, struct pool_cost *cost)
 {
     struct worker workers[THREADS_MAX];
     struct gang gang = {.run = run, .wanted = run->threads};
@@ -186,6 +188,13 @@ int pool_measure(const struct pool_run *run, uint64_t ns, struct pool_cost *cost
         cost->together = 1 / rate;
         cost->least = 100 * least * (double)run->threads / rate;
     }
+    return error;
+}
+
+int pool_measure(const struct pool_run *run, uint64_t ns, struct pool_cost *cost)
+{
+    int error = pool_try(run, ns, cost);
+
     if (error == 0)
         return DONE;
     complain("%s: %s", run->who->name, strerror(error));
@@ -202,10 +211,13 @@ int pool_measure_rows(struct pool_table *table, const struct pool_run *runs, boo
         for (size_t i = 0; i < table->row_count; i++) {
             size_t row = (i + round) % table->row_count;
             struct pool_cost cost;
-            int status = pool_measure(&runs[row], ns, &cost);
 
-            if (status != DONE)
-                return status;
+            if (table->rows[row].error != 0)
+                continue;
+            if (table->refusals)
+                table->rows[row].error = pool_try(&runs[row], ns, &cost);
+            else if (pool_measure(&runs[row], ns, &cost) != DONE)
+                return FAILED;
             table->rows[row].values[round] = together ? cost.together : cost.cpu;
             table->rows[row].others[round] = together ? cost.least : cost.wall;
         }
