@@ -49,7 +49,7 @@ struct pool_options {
     const char *workload; /* the subcommand */
     bool quick, help;
     size_t rounds; /* 0: as the case likes */
-    size_t threads, pairs, services;
+    size_t threads, pairs, services, size;
     bool *contestants; /* by index: chosen */
     bool cases[16];    /* likewise */
     const char *csv_path;
@@ -79,7 +79,7 @@ int pool_case_idle(const struct pool_options *options);
 int pool_case_pools(const struct pool_options *options);
 int pool_case_order(const struct pool_options *options);
 int pool_case_shrink(const struct pool_options *options);
-/* --pairs: nothing but that many pairs of one contestant. */
+/* --pairs: nothing but that many pairs of one contestant, in a thread made for it. */
 int pool_count_pairs(const struct pool_contestant *who, size_t count);
 
 /* Says that no chosen contestant is in this case, which is no failure: DONE. */
@@ -122,7 +122,7 @@ void pool_back_off(unsigned failures);
 /* ---- tables ---- */
 
 #define NO_ROW SIZE_MAX
-enum { POOL_RATIOS = 2, VARIANT = 40 };
+enum { POOL_RATIOS = 2, VARIANT = 56 };
 
 struct pool_row {
     const char *contestant;
@@ -141,6 +141,9 @@ struct pool_table {
     struct pool_row *rows;
     bool refusals; /* a row that fails is left out, instead of ending it all */
 };
+
+/* The run's work of `count` pairs, once, by one thread made for it. An errno value. */
+int pool_run_once(const struct pool_run *run, size_t count);
 
 /* In every round each row's run is measured once, and the order rotates. The value is the processor time of
  * a pair, and the other the time that passed; together: the time from pair to pair, and the least share. */

@@ -225,37 +225,45 @@ int pool_measure_rows(struct pool_table *table, const struct pool_run *runs, boo
     return DONE;
 }
 
-struct counted {
-    const struct pool_contestant *who;
-    void *state;
+struct once {
+    const struct pool_run *run;
     size_t count;
     int error;
 };
 
-static void *count_pairs(void *data)
+static void *run_once(void *data)
 {
-    struct counted *c = data;
-    void *own = c->who->thread_begin != NULL ? c->who->thread_begin(c->state) : c->state;
+    struct once *once = data;
+    const struct pool_run *run = once->run;
+    const struct pool_contestant *who = run->who;
+    void *own = who->thread_begin != NULL ? who->thread_begin(run->state) : run->state;
 
-    c->error = own != NULL ? c->who->pairs(own, c->count) : ENOMEM;
-    if (own != NULL && c->who->thread_end != NULL)
-        c->who->thread_end(own);
+    once->error = own != NULL ? run->work(run, own, once->count) : ENOMEM;
+    if (own != NULL && who->thread_end != NULL)
+        who->thread_end(own);
     return NULL;
+}
+
+int pool_run_once(const struct pool_run *run, size_t count)
+{
+    struct once once = {run, count, 0};
+    pthread_t thread;
+    int error = pthread_create(&thread, NULL, run_once, &once);
+
+    if (error != 0)
+        return error;
+    pthread_join(thread, NULL);
+    return once.error;
 }
 
 int pool_count_pairs(const struct pool_contestant *who, size_t count)
 {
-    struct counted c = {who, who->setup(HELD, false), count, 0};
-    pthread_t thread;
+    struct pool_run run = {.who = who, .state = who->setup(HELD, false), .work = pool_work_pairs};
     int error = ENOMEM;
 
-    if (c.state != NULL) {
-        error = pthread_create(&thread, NULL, count_pairs, &c);
-        if (error == 0) {
-            pthread_join(thread, NULL);
-            error = c.error;
-        }
-        who->teardown(c.state);
+    if (run.state != NULL) {
+        error = pool_run_once(&run, count);
+        who->teardown(run.state);
     }
     if (error == 0)
         return DONE;
