@@ -22,7 +22,7 @@
 bool buckets_index(const struct buckets *b, size_t size, uint32_t *i)
 {
     if (b->sizes != 0 && size <= b->max_size) {
-        *i = bp_buckets_index_(&b->pub, size);
+        *i = bucket_number(bp_buckets_find_(&b->pub, size));
         return true;
     }
     *i = TRANSIENT;
@@ -88,7 +88,8 @@ static int make_buffer(const struct buckets *b, uint32_t i, bp_arena *arena, siz
     rc = carve(b, arena, n);
     if (rc != 0)
         return rc;
-    *out = (struct bp_buffer){ arena_of(arena)->buffer, size, n, arena, i, i == TRANSIENT };
+    *out = (struct bp_buffer){ arena_of(arena)->buffer, size, n, arena,
+                               (i == TRANSIENT ? TRANSIENT : bucket_place(i)) | TO_RESET, i == TRANSIENT };
     return 0;
 }
 
@@ -203,7 +204,8 @@ int bp_buckets_put_slow(bp_buckets *arg, struct bp_buffer *buffer)
     if (buffer->arena == NULL)
         return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, NULL, NULL,
                              "put: an empty buffer, put back already or never got, to bucket pool \"%s\"", b->name);
-    i = buffer->bucket;
+    i = buffer->bucket & ~TO_RESET;
+    i = i == TRANSIENT ? TRANSIENT : bucket_number(i);
     pool = i < b->sizes || i == TRANSIENT ? place_pool(buckets_place(b, i)) : NULL;
     a = pool != NULL ? pool_find(pool, buffer->arena, &slab) : NULL;
     if (a == NULL)
