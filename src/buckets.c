@@ -14,7 +14,6 @@
 
 #include "misuse_private.h"
 
-/* Bytes as messages show them do not matter; what does is which buffer and whose. */
 #define OF_BUCKETS "of bucket pool \"%s\""
 
 /* ---- where a size goes ---- */
@@ -85,6 +84,10 @@ static int make_buffer(const struct buckets *b, uint32_t i, bp_arena *arena, siz
 
     if (i != TRANSIENT && (b->checks == 0 || (b->blocks && size == 0)))
         n = b->bucket[i].capacity;
+    if (i != TRANSIENT && b->checks == 0 && (uintptr_t)arena->quick_end - (uintptr_t)arena->start == n) {
+        *out = (struct bp_buffer){ arena->start, size, n, arena, bucket_place(i), false }; /* as bp_buckets_get */
+        return 0;
+    }
     rc = carve(b, arena, n);
     if (rc != 0)
         return rc;

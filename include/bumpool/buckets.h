@@ -266,7 +266,7 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     /* An arena all of whose room has been used before need not be told: what a reset would note is known, so
      * there is nothing to reset. For others the buffer says that put has to. */
     data = arena->start;
-    if (BP_UNLIKELY(arena->quick_end != data + bucket->capacity))
+    if (BP_UNLIKELY((uintptr_t)arena->quick_end - (uintptr_t)data != bucket->capacity))
         return bp_buckets_get_first(b, size, arena, out);
     out->data = data;
     out->size = size;
