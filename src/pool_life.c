@@ -333,5 +333,6 @@ int bp_pool_destroy(bp_pool *arg)
         return EBUSY;
     }
     pool_end(pool);
+    check_tell();
     return 0;
 }
