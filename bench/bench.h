@@ -78,5 +78,6 @@ int commits_main(int argc, char **argv);
 void commits_help(FILE *out);
 int choices_main(int argc, char **argv);
 int pool_main(int argc, char **argv);
+int buffers_main(int argc, char **argv);
 
 #endif

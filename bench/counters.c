@@ -69,7 +69,9 @@ void pin_to_cpu(void)
 /* What the child tells the parent through a pipe. */
 struct message {
     int status;
+    uint64_t faults;
     long peak_rss_kib; /* -1: not known */
+    long rss_kib[2];   /* before the setup and after the passes; likewise */
 };
 
 static void reset_peak_rss(void)
@@ -83,21 +85,29 @@ static void reset_peak_rss(void)
     close(fd);
 }
 
-static long peak_rss(void)
+/* A number of KiB in /proc/self/status, or -1. */
+static long status_kib(const char *name)
 {
     char text[8192], *line;
     int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
     ssize_t length;
+
+    if (fd < 0)
+        return -1;
+    length = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[length > 0 ? length : 0] = '\0';
+    line = strstr(text, name);
+    return line != NULL ? strtol(line + strlen(name), NULL, 10) : -1;
+}
+
+static long peak_rss(void)
+{
+    long kib = status_kib("VmHWM:");
     struct rusage usage;
 
-    if (fd >= 0) {
-        length = read(fd, text, sizeof(text) - 1);
-        close(fd);
-        text[length > 0 ? length : 0] = '\0';
-        line = strstr(text, "VmHWM:");
-        if (line != NULL)
-            return strtol(line + 6, NULL, 10);
-    }
+    if (kib >= 0)
+        return kib;
     return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss : -1;
 }
 
@@ -109,23 +119,28 @@ static void mark(pid_t self)
 
 static void __attribute__((noreturn)) child_main(struct job *job, bool traced, int to_parent)
 {
-    struct message message = {DONE, -1};
+    struct message message = {DONE, 0, -1, {-1, -1}};
     pid_t self = getpid();
 
     /* not traced after all: the parent sees an exit with this status and tries again without */
     if (traced && ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
         _exit(77);
     reset_peak_rss();
+    message.rss_kib[0] = status_kib("VmRSS:");
     message.status = job->setup(job);
     for (int i = 0; message.status == DONE && i < job->warm_up_passes; i++)
         message.status = job->pass(job);
     if (message.status == DONE) {
+        uint64_t faults = counter_faults();
+
         if (traced)
             mark(self);
         message.status = job->pass(job);
         if (traced)
             mark(self);
+        message.faults = counter_faults() - faults;
     }
+    message.rss_kib[1] = status_kib("VmRSS:");
     message.peak_rss_kib = peak_rss();
     if (write(to_parent, &message, sizeof(message)) != (ssize_t)sizeof(message))
         _exit(1);
@@ -215,6 +230,9 @@ static int run_child(struct job *job, bool traced, struct child_counts *out, boo
     }
     out->peak_rss_known = message.peak_rss_kib >= 0;
     out->peak_rss_kib = message.peak_rss_kib;
+    out->faults = message.faults;
+    out->kept_rss_known = message.rss_kib[0] >= 0 && message.rss_kib[1] >= 0;
+    out->kept_rss_kib = message.rss_kib[1] - message.rss_kib[0];
     return message.status;
 }
 

@@ -30,8 +30,11 @@ struct job {
 struct child_counts {
     bool syscalls_known; /* false: ptrace is not permitted here */
     uint64_t syscalls;   /* of one pass after warm-up */
+    uint64_t faults;     /* minor ones of that pass */
     bool peak_rss_known;
     long peak_rss_kib; /* see counters.c */
+    bool kept_rss_known;
+    long kept_rss_kib; /* what the setup and all passes left resident */
 };
 
 /* Runs the job in a child: setup, warm-up passes, one counted pass. Returns DONE or FAILED, or what the

@@ -17,6 +17,7 @@ static const struct subcommand SUBCOMMANDS[] = {
     {"commits", PROGRAM " commits", "per-commit work of a VCS tool over a git history, and its replay",
      commits_main},
     {"pool", PROGRAM " pool", "taking things from a pool and putting them back", pool_main},
+    {"buffers", PROGRAM " buffers", "buffers of differing sizes from bucket pools and others", buffers_main},
     {"choices", PROGRAM " choices", "the measurements behind doc/design.md", choices_main},
 };
 #define SUBCOMMAND_COUNT (sizeof(SUBCOMMANDS) / sizeof(SUBCOMMANDS[0]))

@@ -3,7 +3,6 @@
  */
 #include "pool.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,26 +97,6 @@ static void help(FILE *out)
         fprintf(out, "  %-13s (left out of this build)\n", pool_contestants_left_out[i]);
 }
 
-/* Sets the elements of `chosen` that the list "A,B" names. */
-static int choose(const char *what, const char *list, size_t count, const char *(*name_of)(size_t),
-                  bool *chosen)
-{
-    for (;;) {
-        size_t length = strcspn(list, ","), i = 0;
-
-        while (i < count && (strncmp(name_of(i), list, length) != 0 || name_of(i)[length] != '\0'))
-            i++;
-        if (i == count) {
-            complain("no %s \"%.*s\"; see " PROGRAM " pool --help", what, (int)length, list);
-            return BAD_INPUT;
-        }
-        chosen[i] = true;
-        if (list[length] == '\0')
-            return DONE;
-        list += length + 1;
-    }
-}
-
 static const char *case_name(size_t i)
 {
     return CASES[i].name;
@@ -126,21 +105,6 @@ static const char *case_name(size_t i)
 static const char *contestant_name(size_t i)
 {
     return pool_contestants[i]->name;
-}
-
-static int read_number(const char *option, const char *text, size_t most, size_t *out)
-{
-    unsigned long long value;
-    char *end;
-
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value == 0 || value > most) {
-        complain("--%s: \"%s\" is not a number from 1 to %zu", option, text, most);
-        return BAD_INPUT;
-    }
-    *out = (size_t)value;
-    return DONE;
 }
 
 enum { CASE = 256, ONLY, THREADS, ROUNDS, SERVICES, QUICK, CSV, PAIRS };
@@ -157,17 +121,17 @@ static int read_option(int c, struct pool_options *o)
 {
     switch (c) {
     case CASE:
-        return choose("case", optarg, CASE_COUNT, case_name, o->cases);
+        return pool_choose(o, "case", optarg, CASE_COUNT, case_name, o->cases);
     case ONLY:
-        return choose("contestant", optarg, contestant_count(), contestant_name, o->contestants);
+        return pool_choose(o, "contestant", optarg, contestant_count(), contestant_name, o->contestants);
     case THREADS:
-        return read_number("threads", optarg, THREADS_MAX, &o->threads);
+        return pool_read_number("threads", optarg, THREADS_MAX, &o->threads);
     case ROUNDS:
-        return read_number("rounds", optarg, ROUNDS_MAX, &o->rounds);
+        return pool_read_number("rounds", optarg, ROUNDS_MAX, &o->rounds);
     case SERVICES:
-        return read_number("services", optarg, 1000000000, &o->services);
+        return pool_read_number("services", optarg, 1000000000, &o->services);
     case PAIRS:
-        return read_number("pairs", optarg, SIZE_MAX / 2, &o->pairs);
+        return pool_read_number("pairs", optarg, SIZE_MAX / 2, &o->pairs);
     case QUICK:
         o->quick = true;
         return DONE;
@@ -226,39 +190,6 @@ static int count_pairs(const struct pool_options *o)
     return pool_count_pairs(who, o->pairs);
 }
 
-static int open_csv(struct pool_options *o)
-{
-    o->out = stdout;
-    if (o->csv_path == NULL)
-        return DONE;
-    if (strcmp(o->csv_path, "-") == 0) {
-        o->csv = stdout;
-        o->out = stderr;
-    } else {
-        o->csv = fopen(o->csv_path, "we");
-    }
-    if (o->csv != NULL) {
-        fputs("workload,case,contestant,metric,median,min,max\n", o->csv);
-        return DONE;
-    }
-    complain("%s: %s", o->csv_path, strerror(errno));
-    return FAILED;
-}
-
-/* Standard output is main's to look after. */
-static int close_csv(struct pool_options *o)
-{
-    bool bad;
-
-    if (o->csv == NULL || o->csv == stdout)
-        return DONE;
-    bad = ferror(o->csv) != 0;
-    if (fclose(o->csv) == 0 && !bad)
-        return DONE;
-    complain("cannot write %s: %s", o->csv_path, strerror(errno != 0 ? errno : EIO));
-    return FAILED;
-}
-
 static int run_cases(const struct pool_options *o)
 {
     struct environment environment;
@@ -284,7 +215,7 @@ static int run_cases(const struct pool_options *o)
 
 int pool_main(int argc, char **argv)
 {
-    struct pool_options o = {.threads = 2};
+    struct pool_options o = {.workload = "pool", .threads = 2};
     size_t count = contestant_count();
     bool any = false;
     int status, closing;
@@ -304,10 +235,10 @@ int pool_main(int argc, char **argv)
             any |= o.contestants[i];
         if (!any)
             memset(o.contestants, 1, count * sizeof(*o.contestants));
-        status = open_csv(&o);
+        status = pool_open_csv(&o);
         if (status == DONE)
             status = run_cases(&o);
-        closing = close_csv(&o);
+        closing = pool_close_csv(&o);
         status = status != DONE ? status : closing;
     }
     free(o.contestants);

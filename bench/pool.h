@@ -46,9 +46,10 @@ extern const char *const pool_contestants_left_out[];
 /* ---- options ---- */
 
 struct pool_options {
+    const char *workload; /* the subcommand */
     bool quick, help;
     size_t rounds; /* 0: as the case likes */
-    size_t threads, pairs, services;
+    size_t threads, pairs, services, size;
     bool *contestants; /* by index: chosen */
     bool cases[16];    /* likewise */
     const char *csv_path;
@@ -59,6 +60,13 @@ bool pool_chosen(const struct pool_options *options, const char *contestant);
 /* Of the chosen contestants, those that take part in the case; the number of them. */
 size_t pool_chosen_for(const struct pool_options *options, unsigned in_case,
                        const struct pool_contestant *out[], size_t room);
+/* Sets the elements of `chosen` that the list "A,B" names. */
+int pool_choose(const struct pool_options *options, const char *what, const char *list, size_t count,
+                const char *(*name_of)(size_t), bool *chosen);
+int pool_read_number(const char *option, const char *text, size_t most, size_t *out); /* from 1 on */
+/* Where figures and tables go. */
+int pool_open_csv(struct pool_options *options);
+int pool_close_csv(struct pool_options *options);
 size_t pool_rounds(const struct pool_options *options, size_t usual, size_t quick);
 
 /* ---- cases; each prints its table and returns an exit status, having said why ---- */
@@ -71,7 +79,7 @@ int pool_case_idle(const struct pool_options *options);
 int pool_case_pools(const struct pool_options *options);
 int pool_case_order(const struct pool_options *options);
 int pool_case_shrink(const struct pool_options *options);
-/* --pairs: nothing but that many pairs of one contestant. */
+/* --pairs: nothing but that many pairs of one contestant, in a thread made for it. */
 int pool_count_pairs(const struct pool_contestant *who, size_t count);
 
 /* Says that no chosen contestant is in this case, which is no failure: DONE. */
@@ -88,6 +96,8 @@ struct pool_run {
     size_t depth;      /* for the work */
     bool oldest_first; /* likewise */
     bool shared;       /* threads stop each other */
+    size_t batch;      /* pairs between two looks at the clock; 0: as usual */
+    const void *load;  /* for the work of bumpool-bench buffers */
 };
 
 struct pool_cost {
@@ -99,7 +109,9 @@ struct pool_cost {
 int pool_work_pairs(const struct pool_run *run, void *own, size_t count);
 int pool_work_held(const struct pool_run *run, void *own, size_t count);
 
-/* Lets the threads work side by side for `ns`. An exit status, having said why. */
+/* Lets the threads work side by side for `ns`. An errno value. */
+int pool_try(const struct pool_run *run, uint64_t ns, struct pool_cost *cost);
+/* The same; an exit status, having said why. */
 int pool_measure(const struct pool_run *run, uint64_t ns, struct pool_cost *cost);
 
 size_t pool_cpu_count(void);        /* processors that this process may use */
@@ -110,13 +122,14 @@ void pool_back_off(unsigned failures);
 /* ---- tables ---- */
 
 #define NO_ROW SIZE_MAX
-enum { POOL_RATIOS = 2, VARIANT = 40 };
+enum { POOL_RATIOS = 2, VARIANT = 56 };
 
 struct pool_row {
     const char *contestant;
     char variant[VARIANT];
     double *values, *others; /* one for each round */
     size_t base[POOL_RATIOS];
+    int error; /* not 0: it could not be measured, and has no figures */
 };
 
 struct pool_table {
@@ -126,7 +139,11 @@ struct pool_table {
     const char *ratio_title[POOL_RATIOS], *ratio_metric[POOL_RATIOS]; /* NULL: likewise */
     size_t rounds, row_count, row_room;
     struct pool_row *rows;
+    bool refusals; /* a row that fails is left out, instead of ending it all */
 };
+
+/* The run's work of `count` pairs, once, by one thread made for it. An errno value. */
+int pool_run_once(const struct pool_run *run, size_t count);
 
 /* In every round each row's run is measured once, and the order rotates. The value is the processor time of
  * a pair, and the other the time that passed; together: the time from pair to pair, and the least share. */
@@ -137,6 +154,10 @@ int pool_measure_rows(struct pool_table *table, const struct pool_run *runs, boo
 size_t pool_table_add(struct pool_table *table, const char *contestant, const char *variant);
 /* NO_ROW: there is none. */
 size_t pool_table_find(const struct pool_table *table, const char *contestant, const char *variant);
+struct figure pool_table_value(const struct pool_table *table, size_t row);
+struct figure pool_table_ratio(const struct pool_table *table, size_t row, size_t which);
+void pool_table_csv(const struct pool_table *table, const struct pool_options *options);
+/* As aligned columns, and as pool_table_csv does. */
 void pool_table_print(const struct pool_table *table, const struct pool_options *options);
 /* One line that sets a ratio of a row beside what it should be at most; none when either is not there. */
 void pool_table_target(const struct pool_table *table, size_t row, size_t ratio, double most, FILE *out);

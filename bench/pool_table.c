@@ -30,6 +30,7 @@ size_t pool_table_add(struct pool_table *table, const char *contestant, const ch
         return NO_ROW;
     }
     row->others = row->values + table->rounds;
+    row->error = 0;
     for (size_t i = 0; i < POOL_RATIOS; i++)
         row->base[i] = NO_ROW;
     return table->row_count++;
@@ -51,12 +52,15 @@ void pool_table_free(struct pool_table *table)
     free(table->rows);
 }
 
-static struct figure figure_over(const double *values, size_t count)
+static struct figure figure_over(const struct pool_table *table, const struct pool_row *row,
+                                 const double *values)
 {
     double sorted[ROUNDS_MAX];
 
-    memcpy(sorted, values, count * sizeof(*values));
-    return figure_of(sorted, count);
+    if (row->error != 0)
+        return (struct figure){0};
+    memcpy(sorted, values, table->rounds * sizeof(*values));
+    return figure_of(sorted, table->rounds);
 }
 
 static struct figure ratio_over(const struct pool_table *table, const struct pool_row *row, size_t which)
@@ -67,9 +71,21 @@ static struct figure ratio_over(const struct pool_table *table, const struct poo
     if (row->base[which] == NO_ROW)
         return (struct figure){0};
     base = &table->rows[row->base[which]];
+    if (row->error != 0 || base->error != 0)
+        return (struct figure){0};
     for (size_t i = 0; i < table->rounds; i++)
         ratios[i] = row->values[i] / base->values[i];
     return figure_of(ratios, table->rounds);
+}
+
+struct figure pool_table_value(const struct pool_table *table, size_t row)
+{
+    return figure_over(table, &table->rows[row], table->rows[row].values);
+}
+
+struct figure pool_table_ratio(const struct pool_table *table, size_t row, size_t which)
+{
+    return ratio_over(table, &table->rows[row], which);
 }
 
 /* The columns of one line; the last ends without blanks, so that it can be quoted as it is. */
@@ -98,11 +114,26 @@ static void print_figure(struct line *line, const struct figure *f)
 }
 
 static void csv_figure(const struct pool_table *table, const struct pool_row *row, const char *metric,
-                       const struct figure *f, FILE *csv)
+                       struct figure f, const struct pool_options *options)
 {
-    if (csv != NULL && f->known)
-        fprintf(csv, "pool,%s:%s,%s,%s,%.4f,%.4f,%.4f\n", table->name, row->variant, row->contestant, metric,
-                f->median, f->min, f->max);
+    if (f.known)
+        fprintf(options->csv, "%s,%s:%s,%s,%s,%.4f,%.4f,%.4f\n", options->workload, table->name, row->variant,
+                row->contestant, metric, f.median, f.min, f.max);
+}
+
+void pool_table_csv(const struct pool_table *table, const struct pool_options *options)
+{
+    if (options->csv == NULL)
+        return;
+    for (size_t r = 0; r < table->row_count; r++) {
+        const struct pool_row *row = &table->rows[r];
+
+        csv_figure(table, row, table->value_metric, figure_over(table, row, row->values), options);
+        if (table->other_title != NULL)
+            csv_figure(table, row, table->other_metric, figure_over(table, row, row->others), options);
+        for (size_t i = 0; i < POOL_RATIOS && table->ratio_title[i] != NULL; i++)
+            csv_figure(table, row, table->ratio_metric[i], ratio_over(table, row, i), options);
+    }
 }
 
 void pool_table_print(const struct pool_table *table, const struct pool_options *options)
@@ -123,24 +154,22 @@ void pool_table_print(const struct pool_table *table, const struct pool_options 
     fputc('\n', out);
     for (size_t r = 0; r < table->row_count; r++) {
         const struct pool_row *row = &table->rows[r];
-        struct figure f = figure_over(row->values, table->rounds);
+        struct figure f = figure_over(table, row, row->values);
 
         fprintf(out, "%-13s %-*s", row->contestant, NAMES - 14, row->variant);
         line.blanks = 0;
         print_figure(&line, &f);
-        csv_figure(table, row, table->value_metric, &f, options->csv);
         if (table->other_title != NULL) {
-            f = figure_over(row->others, table->rounds);
+            f = figure_over(table, row, row->others);
             print_figure(&line, &f);
-            csv_figure(table, row, table->other_metric, &f, options->csv);
         }
         for (size_t i = 0; i < POOL_RATIOS && table->ratio_title[i] != NULL; i++) {
             f = ratio_over(table, row, i);
             print_figure(&line, &f);
-            csv_figure(table, row, table->ratio_metric[i], &f, options->csv);
         }
         fputc('\n', out);
     }
+    pool_table_csv(table, options);
 }
 
 void pool_table_target(const struct pool_table *table, size_t row, size_t ratio, double most, FILE *out)

@@ -99,7 +99,9 @@ static size_t batch_of(const struct pool_run *run)
 {
     size_t depth = run->depth > 0 ? run->depth : 1;
 
-    return ((size_t)(run->shared ? BATCH_SHARED : BATCH) + depth - 1) / depth * depth;
+    size_t pairs = run->batch > 0 ? run->batch : run->shared ? BATCH_SHARED : BATCH;
+
+    return (pairs + depth - 1) / depth * depth;
 }
 
 static void *work(void *data)
@@ -115,7 +117,7 @@ static void *work(void *data)
 
     pool_pin_thread(w->index);
     own = who->thread_begin != NULL ? who->thread_begin(run->state) : run->state;
-    w->error = own != NULL ? run->work(run, own, WARM_UP) : ENOMEM;
+    w->error = own != NULL ? run->work(run, own, batch > WARM_UP ? batch : WARM_UP) : ENOMEM;
     atomic_fetch_add(&gang->ready, 1);
     while (atomic_load(&gang->ready) < gang->wanted)
         pool_back_off(++looks);
@@ -142,7 +144,7 @@ static void sleep_ns(uint64_t ns)
         continue;
 }
 
-int pool_measure(const struct pool_run *run, uint64_t ns, struct pool_cost *cost)
+int pool_try(const struct pool_run *run, uint64_t ns, struct pool_cost *cost)
 {
     struct worker workers[THREADS_MAX];
     struct gang gang = {.run = run, .wanted = run->threads};
@@ -186,6 +188,13 @@ int pool_measure(const struct pool_run *run, uint64_t ns, struct pool_cost *cost
         cost->together = 1 / rate;
         cost->least = 100 * least * (double)run->threads / rate;
     }
+    return error;
+}
+
+int pool_measure(const struct pool_run *run, uint64_t ns, struct pool_cost *cost)
+{
+    int error = pool_try(run, ns, cost);
+
     if (error == 0)
         return DONE;
     complain("%s: %s", run->who->name, strerror(error));
@@ -202,10 +211,13 @@ int pool_measure_rows(struct pool_table *table, const struct pool_run *runs, boo
         for (size_t i = 0; i < table->row_count; i++) {
             size_t row = (i + round) % table->row_count;
             struct pool_cost cost;
-            int status = pool_measure(&runs[row], ns, &cost);
 
-            if (status != DONE)
-                return status;
+            if (table->rows[row].error != 0)
+                continue;
+            if (table->refusals)
+                table->rows[row].error = pool_try(&runs[row], ns, &cost);
+            else if (pool_measure(&runs[row], ns, &cost) != DONE)
+                return FAILED;
             table->rows[row].values[round] = together ? cost.together : cost.cpu;
             table->rows[row].others[round] = together ? cost.least : cost.wall;
         }
@@ -213,37 +225,45 @@ int pool_measure_rows(struct pool_table *table, const struct pool_run *runs, boo
     return DONE;
 }
 
-struct counted {
-    const struct pool_contestant *who;
-    void *state;
+struct once {
+    const struct pool_run *run;
     size_t count;
     int error;
 };
 
-static void *count_pairs(void *data)
+static void *run_once(void *data)
 {
-    struct counted *c = data;
-    void *own = c->who->thread_begin != NULL ? c->who->thread_begin(c->state) : c->state;
+    struct once *once = data;
+    const struct pool_run *run = once->run;
+    const struct pool_contestant *who = run->who;
+    void *own = who->thread_begin != NULL ? who->thread_begin(run->state) : run->state;
 
-    c->error = own != NULL ? c->who->pairs(own, c->count) : ENOMEM;
-    if (own != NULL && c->who->thread_end != NULL)
-        c->who->thread_end(own);
+    once->error = own != NULL ? run->work(run, own, once->count) : ENOMEM;
+    if (own != NULL && who->thread_end != NULL)
+        who->thread_end(own);
     return NULL;
+}
+
+int pool_run_once(const struct pool_run *run, size_t count)
+{
+    struct once once = {run, count, 0};
+    pthread_t thread;
+    int error = pthread_create(&thread, NULL, run_once, &once);
+
+    if (error != 0)
+        return error;
+    pthread_join(thread, NULL);
+    return once.error;
 }
 
 int pool_count_pairs(const struct pool_contestant *who, size_t count)
 {
-    struct counted c = {who, who->setup(HELD, false), count, 0};
-    pthread_t thread;
+    struct pool_run run = {.who = who, .state = who->setup(HELD, false), .work = pool_work_pairs};
     int error = ENOMEM;
 
-    if (c.state != NULL) {
-        error = pthread_create(&thread, NULL, count_pairs, &c);
-        if (error == 0) {
-            pthread_join(thread, NULL);
-            error = c.error;
-        }
-        who->teardown(c.state);
+    if (run.state != NULL) {
+        error = pool_run_once(&run, count);
+        who->teardown(run.state);
     }
     if (error == 0)
         return DONE;

@@ -14,7 +14,6 @@
 
 #include "misuse_private.h"
 
-/* Bytes as messages show them do not matter; what does is which buffer and whose. */
 #define OF_BUCKETS "of bucket pool \"%s\""
 
 /* ---- where a size goes ---- */
@@ -22,7 +21,7 @@
 bool buckets_index(const struct buckets *b, size_t size, uint32_t *i)
 {
     if (b->sizes != 0 && size <= b->max_size) {
-        *i = bp_buckets_index_(&b->pub, size);
+        *i = bucket_number(bp_buckets_find_(&b->pub, size));
         return true;
     }
     *i = TRANSIENT;
@@ -85,10 +84,15 @@ static int make_buffer(const struct buckets *b, uint32_t i, bp_arena *arena, siz
 
     if (i != TRANSIENT && (b->checks == 0 || (b->blocks && size == 0)))
         n = b->bucket[i].capacity;
+    if (i != TRANSIENT && b->checks == 0 && (uintptr_t)arena->quick_end - (uintptr_t)arena->start == n) {
+        *out = (struct bp_buffer){ arena->start, size, n, arena, bucket_place(i), false }; /* as bp_buckets_get */
+        return 0;
+    }
     rc = carve(b, arena, n);
     if (rc != 0)
         return rc;
-    *out = (struct bp_buffer){ arena_of(arena)->buffer, size, n, arena, i, i == TRANSIENT };
+    *out = (struct bp_buffer){ arena_of(arena)->buffer, size, n, arena,
+                               (i == TRANSIENT ? TRANSIENT : bucket_place(i)) | TO_RESET, i == TRANSIENT };
     return 0;
 }
 
@@ -203,7 +207,8 @@ int bp_buckets_put_slow(bp_buckets *arg, struct bp_buffer *buffer)
     if (buffer->arena == NULL)
         return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, NULL, NULL,
                              "put: an empty buffer, put back already or never got, to bucket pool \"%s\"", b->name);
-    i = buffer->bucket;
+    i = buffer->bucket & ~TO_RESET;
+    i = i == TRANSIENT ? TRANSIENT : bucket_number(i);
     pool = i < b->sizes || i == TRANSIENT ? place_pool(buckets_place(b, i)) : NULL;
     a = pool != NULL ? pool_find(pool, buffer->arena, &slab) : NULL;
     if (a == NULL)

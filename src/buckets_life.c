@@ -15,6 +15,7 @@
 #include "backing_private.h"
 #include "checks.h"
 #include "configs.h"
+#include "lane.h"
 #include "misuse_private.h"
 
 #include <stdlib.h>
@@ -24,8 +25,6 @@
 
 /* Arenas of the transient buffers begin with an extent that is too small for any, and is what is kept of them. */
 enum { TRANSIENT_FIRST = 64, TRANSIENT_KEPT = 8 };
-
-#define SIZE_BITS ((unsigned)sizeof(size_t) * 8)
 
 static void make_room(struct kept_budget *budget, bp_pool *asker, size_t bytes);
 static void emptied(struct kept_budget *budget, bp_pool *pool);
@@ -38,6 +37,12 @@ static struct buckets null_buckets = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
 };
 static pthread_once_t null_once = PTHREAD_ONCE_INIT;
+
+/* As much of a pool as the inline paths look at: all its lanes are closed. So they need not ask whether there is a
+ * pool. */
+static struct lane closed_lanes[THREAD_IDS + 1];
+static pthread_once_t closed_once = PTHREAD_ONCE_INIT;
+#define CLOSED_POOL ((bp_pool *)((uintptr_t)closed_lanes - offsetof(bp_pool, lanes)))
 
 static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Sync, all: known_lock. The dead are linked by next_known, oldest first. */
@@ -175,9 +180,7 @@ static int place_make(struct buckets *b, uint32_t i)
     }
     /* A checked arena needs room of its own choice. */
     if (i != TRANSIENT && c.arena_size < SLAB_BELOW && b->checks == 0) {
-        size_t slot = (c.arena_size + SLAB_ALIGN - 1) & ~(SLAB_ALIGN - 1);
-
-        rc = slab_create(backing, slot, b->config.max_live, &slab);
+        rc = slab_create(backing, c.arena_size, b->config.max_live, &slab);
         if (rc != 0)
             return rc;
         backing = slab_backing(slab);
@@ -259,6 +262,12 @@ static struct buckets *take_dead(void)
     return b != NULL ? b : aligned_alloc(_Alignof(struct buckets), sizeof *b);
 }
 
+static void closed_init(void)
+{
+    for (size_t i = 0; i < sizeof closed_lanes / sizeof closed_lanes[0]; i++)
+        lane_close(&closed_lanes[i]);
+}
+
 static void null_init(void)
 {
     pool_fork_init();
@@ -303,7 +312,13 @@ static int finish(struct buckets *b, bp_backing *backing, bp_buckets **out)
     b->checks = check_effective(b->config.checks);
     if (b->checks == 0)
         b->pub.quick_max = b->max_size;
-    b->pub.count = (uint32_t)b->sizes;
+    b->pub.quick_min = b->bucket[0].capacity;
+    b->pub.end = bucket_place((uint32_t)b->sizes);
+    for (size_t n = 0, i = 0; n <= BP_BUCKETS_SMALL / 64; n++) {
+        while (i < b->sizes && b->bucket[i].capacity < n * 64)
+            i++;
+        b->pub.small[n] = (uint16_t)(i < b->sizes ? bucket_place((uint32_t)i) : 0);
+    }
     b->budget.max = b->config.max_kept_bytes;
     b->budget.make_room = make_room;
     b->budget.emptied = emptied;
@@ -339,19 +354,21 @@ static struct buckets *begin(const struct bp_buckets_config *c, const char *name
     b->config = *c;
     b->config.name = NULL;
     strncpy(b->name, c->name != NULL ? c->name : name, sizeof b->name - 1);
-    /* Unless said otherwise all sizes are for the first bucket, among them 0, whose `size - 1` is SIZE_MAX. */
-    for (unsigned log2 = 0; log2 < 64; log2++)
-        b->pub.octave[log2].shift = SIZE_BITS - 1;
-    b->pub.octave[SIZE_BITS - 1].base = UINT32_MAX; /* -1 */
+    pthread_once(&closed_once, closed_init);
+    b->pub.none.pool = CLOSED_POOL;
+    for (size_t i = 0; i < BUCKETS_MOST; i++)
+        b->bucket[i].pool = CLOSED_POOL;
     return b;
 }
 
-/* The size of bucket number `i`. */
-static size_t ladder_size(size_t first, enum bp_buckets_step step, size_t i)
+/* The size of the bucket after that of `size` bytes. */
+static size_t next_size(size_t size, enum bp_buckets_step step)
 {
-    size_t octave = first << (i >> step), part = i & (((size_t)1 << step) - 1);
+    size_t octave = (size_t)1 << (63 - __builtin_clzll((unsigned long long)size));
 
-    return octave + (octave >> step) * part;
+    if (step == BP_BUCKETS_DOUBLE)
+        return size * 2;
+    return size + (octave / 4 > SLAB_ALIGN ? octave / 4 : SLAB_ALIGN);
 }
 
 static size_t round_up_to_power(size_t n)
@@ -366,8 +383,9 @@ static size_t round_up_to_power(size_t n)
 int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config *config, bp_buckets **out)
 {
     struct bp_buckets_config c = BP_BUCKETS_CONFIG_INIT;
-    size_t first, sizes = 0, bytes = 0;
+    size_t first, size, sizes = 0, bytes = 0;
     struct buckets *b;
+    uint32_t log2;
 
     if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0)
         return EINVAL;
@@ -376,30 +394,27 @@ int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config *confi
         (c.step != BP_BUCKETS_DOUBLE && c.step != BP_BUCKETS_QUARTER) || (c.flags & ~(unsigned)BP_POOL_REAPER) != 0 ||
         !checks_are_sane(c.checks))
         return EINVAL;
-    first = round_up_to_power(c.min_size);
-    do {
-        size_t size = ladder_size(first, c.step, sizes++);
-
+    for (size = first = round_up_to_power(c.min_size);; size = next_size(size, c.step)) {
+        sizes++;
         bytes = bytes > SIZE_MAX - size ? SIZE_MAX : bytes + size;
-    } while (ladder_size(first, c.step, sizes - 1) < c.max_size);
+        if (size >= c.max_size)
+            break;
+    }
     if (!can_be_made_ahead(&c, bytes))
         return EINVAL;
 
     b = begin(&c, "buckets");
     if (b == NULL)
         return ENOMEM;
-    for (size_t i = 0; i < sizes; i++)
-        b->bucket[i].capacity = ladder_size(first, c.step, i);
     b->sizes = sizes;
-    b->max_size = b->bucket[sizes - 1].capacity;
-    /* Number i > 0 is for the sizes whose `size - 1` is in part (i - 1) of the parts of an octave, counted from
-     * the first bucket's size on: see bp_buckets_index_. */
-    for (unsigned log2 = (unsigned)__builtin_ctzll((unsigned long long)first); log2 < SIZE_BITS - 1; log2++) {
-        uint32_t octaves = log2 - (unsigned)__builtin_ctzll((unsigned long long)first);
-
-        b->pub.octave[log2].shift = log2 - (unsigned)c.step;
-        b->pub.octave[log2].base = (octaves << c.step) + 1 - ((uint32_t)1 << c.step); /* modular */
-    }
+    b->max_size = size;
+    size = first;
+    for (size_t i = 0; i < sizes; i++, size = next_size(size, c.step))
+        b->bucket[i].capacity = size;
+    b->pub.step = (uint32_t)c.step;
+    /* So that the largest size has the last number. */
+    log2 = 63 ^ (uint32_t)__builtin_clzll((unsigned long long)b->max_size - 1);
+    b->pub.base = (uint32_t)((b->max_size - 1) >> (log2 - b->pub.step)) + (log2 << b->pub.step) - (uint32_t)(sizes - 1);
     return finish(b, backing, out);
 }
 
@@ -488,14 +503,14 @@ int bp_buckets_destroy(bp_buckets *arg)
     }
     atomic_store_explicit(&b->magic, BUCKETS_DEAD, memory_order_relaxed); /* pairs with buckets_enter */
     b->pub.quick_max = 0;
-    b->pub.count = 0;
+    b->pub.end = 0;
     make_unknown(b); /* first, for fork takes the locks of what is known */
     for (size_t i = 0; i <= b->sizes; i++) {
         struct place *place = i < b->sizes ? &b->places[i] : &b->transient;
         bp_pool *pool = place_pool(place);
 
         if (i < b->sizes)
-            b->bucket[i].pool = NULL;
+            __atomic_store_n(&b->bucket[i].pool, CLOSED_POOL, __ATOMIC_RELAXED); /* nobody else is left */
         atomic_store_explicit(&place->pool, (bp_pool *)NULL, memory_order_relaxed); /* nobody else is left */
         if (pool != NULL)
             pool_end(pool);

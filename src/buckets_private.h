@@ -14,7 +14,11 @@ enum { BUCKETS_MOST = 4 * 64 };
 #define BUCKETS_DEAD ((uintptr_t)0x6b637562)
 
 /* The `bucket` of a transient buffer: none. */
-#define TRANSIENT UINT32_MAX
+#define TRANSIENT ((uint32_t)1 << 30)
+
+/* A buffer's `bucket` is where that is in struct bp_buckets, or TRANSIENT. And this flag, when its arena is to be
+ * reset when it is put back: so it is beyond all places, and the inline path leaves it to bp_buckets_put_slow. */
+#define TO_RESET ((uint32_t)1 << 31)
 
 /* One bucket, or the pool of the transient buffers. */
 struct place {
@@ -26,7 +30,7 @@ struct buckets {
     _Atomic(uintptr_t) magic; /* relaxed: a use that races with destroy is the program's error, seen or not */
     bp_backing *backing;
     struct bp_buckets_config config; /* but for the name, which is the caller's */
-    size_t sizes;     /* of buckets; as pub.count while it is alive */
+    size_t sizes;     /* how many buckets there are */
     size_t max_size;  /* bytes of the largest bucket; 0: there is none */
     unsigned checks;  /* of enum bp_check; 0: none, and the inline paths are open */
     bool blocks;      /* one bucket, and no transient buffers */
@@ -45,9 +49,13 @@ struct buckets {
 };
 static_assert(offsetof(struct buckets, bucket) == offsetof(struct buckets, pub) + sizeof(struct bp_buckets),
               "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, count) == sizeof(size_t), "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, octave) == sizeof(size_t) + 8, "ABI: inlined into programs");
-static_assert(sizeof(struct bp_buckets) == sizeof(size_t) + 8 + 64 * 8, "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, quick_max) == 2 * sizeof(size_t), "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, quick_min) == 3 * sizeof(size_t), "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, step) == 4 * sizeof(size_t), "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, end) == 4 * sizeof(size_t) + 8, "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, small) == 4 * sizeof(size_t) + 16, "ABI: inlined into programs");
+static_assert(sizeof(struct bp_buckets) % sizeof(struct bp_bucket) == 0, "`none` and `bucket` share their grid");
+static_assert(sizeof(struct bp_buckets) + BUCKETS_MOST * sizeof(struct bp_bucket) <= UINT16_MAX, "fits in `small`");
 static_assert(sizeof(struct bp_bucket) == 2 * sizeof(size_t), "ABI: inlined into programs");
 
 /* The bucket pool behind the argument of a public call: that of NULL callers for NULL; NULL, reported, for a
@@ -74,6 +82,17 @@ static inline struct place *buckets_place(struct buckets *b, uint32_t i)
 static inline bp_pool *buckets_each(const struct buckets *b, size_t i)
 {
     return place_pool(i < b->sizes ? &b->places[i] : &b->transient);
+}
+
+/* Where the bucket with a number lies, as the inline paths have it, and back. */
+static inline uint32_t bucket_place(uint32_t i)
+{
+    return (uint32_t)(sizeof(struct bp_buckets) + i * sizeof(struct bp_bucket));
+}
+
+static inline uint32_t bucket_number(uint32_t place)
+{
+    return (uint32_t)((place - sizeof(struct bp_buckets)) / sizeof(struct bp_bucket)); /* may be none: check */
 }
 
 /* Where a size goes. False: nowhere. */

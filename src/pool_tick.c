@@ -290,7 +290,7 @@ static void set_timer(bp_pool *pool)
 int bp_pool_tick(bp_pool *arg, uint64_t now_ns, uint64_t *next_ns)
 {
     bp_pool *pool = pool_enter(arg, "tick");
-    bool set = false;
+    bool set = false, empty;
     uint64_t next;
 
     if (pool == NULL)
@@ -303,13 +303,14 @@ int bp_pool_tick(bp_pool *arg, uint64_t now_ns, uint64_t *next_ns)
         set = pool->tick_fd >= 0;
     }
     next = pool->next_tick_ns;
+    empty = pool->total == 0;
     if (set)
         pool->timer_ns = next;
     pool_leave(pool, NULL); /* which may serve a waiter with a new arena, and set the timer to
                                something else */
     if (set)
         set_timer(pool);
-    if (next == UINT64_MAX && pool->budget != NULL)
+    if (empty && pool->budget != NULL)
         pool->budget->emptied(pool->budget, pool);
     if (next_ns != NULL)
         *next_ns = next;

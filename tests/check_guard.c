@@ -5,9 +5,11 @@
 #include "limits.h"
 
 #include "failing_malloc.h"
+#include "os.h"
 #include "refusing.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 
 /* Address space of an extent of `size` bytes. */
@@ -721,6 +723,52 @@ START_TEST(child_of_fork)
 }
 END_TEST
 
+static atomic_int half_done, forking;
+
+static void *half_do(void *data)
+{
+    (void)data;
+    os_list_lock();
+    atomic_store(&half_done, 1);
+    while (atomic_load(&forking) == 0)
+        sched_yield();
+    usleep(20000); /* for fork to get there; if it does not, nothing is tested this time */
+    atomic_store(&half_done, 0);
+    os_list_unlock();
+    return NULL;
+}
+
+static int finds_it_done(void *data)
+{
+    (void)data;
+    (void)alarm(60); /* a lock that nobody lets go of */
+    os_list_lock();
+    need(atomic_load(&half_done) == 0);
+    os_list_unlock();
+    return 0;
+}
+
+/* With a pool about, fork waits for whoever is changing a list. */
+START_TEST(fork_waits)
+{
+    bp_pool *pool = pool_on(NULL, NULL);
+    pthread_t thread;
+    size_t i;
+
+    for (i = 0; i < 5; i++) {
+        atomic_store(&half_done, 0);
+        atomic_store(&forking, 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, half_do, NULL), 0);
+        while (atomic_load(&half_done) == 0)
+            sched_yield();
+        atomic_store(&forking, 1);
+        in_child(finds_it_done, NULL);
+        pthread_join(thread, NULL);
+    }
+    pool_gone(pool);
+}
+END_TEST
+
 static atomic_bool stop;
 
 static void *churn(void *data)
@@ -818,6 +866,7 @@ static Suite *guard_suite(void)
         tcase_add_loop_test(tc, area_limit, 0, 3);
         tc = add_case(s, "fork");
         tcase_add_test(tc, child_of_fork);
+        tcase_add_test(tc, fork_waits);
         tcase_add_test(tc, fork_among_threads);
     }
     return s;

@@ -526,6 +526,7 @@ START_TEST(kernel_without_advice)
     size_t page = os_page_size(), size = 32 * page, released = 9;
     struct bp_extent e;
     bp_backing *b;
+    long before;
     bool zero;
 
     no_huge_pages();
@@ -534,7 +535,9 @@ START_TEST(kernel_without_advice)
     ck_assert_int_eq(backing_acquire(b, size, size, 16, &e), 0);
     ck_assert_uint_eq(pages_resident(e.base, size), 32); /* touched one by one */
     ck_assert(is_zero(e.base, size));
+    before = faults_so_far();
     memset(e.base, 7, size);
+    ck_assert(!faults_are_ours() || faults_so_far() == before); /* and by writing */
     ck_assert_int_eq(os_populate(e.base, size), 0);
     ck_assert(all_bytes(e.base, size, 7));
     ck_assert_int_eq(os_release(e.base, page, true, &zero), 0);

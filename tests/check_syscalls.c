@@ -159,6 +159,68 @@ static int units_in_child(void *data)
     return units(p->pool, many()) ? 0 : UNIT_FAILED;
 }
 
+/* ---- buckets ---- */
+
+struct place_and_buckets {
+    struct place on;
+    bp_buckets *b;
+};
+
+/* Buffers of many sizes, three at a time, those of the first half of a cycle put back in another order. */
+static bool buffers(bp_buckets *b, size_t n)
+{
+    struct bp_buffer x[3];
+    size_t size = 1, k;
+
+    for (; n != 0; n--) {
+        for (k = 0; k < 3; k++) {
+            if (bp_buckets_get(b, size, &x[k]) != 0)
+                return false;
+            ((char *)seen(x[k].data))[0] = 1;
+            ((char *)seen(x[k].data))[x[k].capacity - 1] = 2;
+        }
+        for (k = 0; k < 3; k++)
+            if (bp_buckets_put(b, &x[n % 2 == 0 ? k : 2 - k]) != 0)
+                return false;
+        size = size > 200000 ? 1 : size + size / 2 + 1;
+    }
+    return true;
+}
+
+static void open_buckets(struct place_and_buckets *p, int which)
+{
+    struct bp_buckets_config c = BP_BUCKETS_CONFIG_INIT;
+
+    place_open(&p->on, which);
+    c.step = BP_BUCKETS_QUARTER;
+    c.max_kept_bytes = 16 * MIB;
+    ck_assert_int_eq(bp_buckets_create(p->on.backing, &c, &p->b), 0);
+    ck_assert(buffers(p->b, 1000));
+}
+
+static void close_buckets(struct place_and_buckets *p)
+{
+    ck_assert_int_eq(bp_buckets_destroy(p->b), 0);
+    place_close(&p->on);
+}
+
+static int buffers_in_child(void *data)
+{
+    struct place_and_buckets *p = data;
+
+    return buffers(p->b, many()) ? 0 : UNIT_FAILED;
+}
+
+START_TEST(buckets_make_no_system_call)
+{
+    struct place_and_buckets p;
+
+    open_buckets(&p, _i);
+    ck_assert_int_eq(in_silence(buffers_in_child, &p), 0);
+    close_buckets(&p);
+}
+END_TEST
+
 START_TEST(the_counter_sees_a_call)
 {
     ck_assert_int_eq(in_silence(do_nothing, NULL), 0);
@@ -258,6 +320,21 @@ START_TEST(pool_makes_no_page_fault)
     after = faults_so_far();
     ck_assert_int_eq(after - before, 0);
     close_warm(&p);
+}
+END_TEST
+
+START_TEST(buckets_make_no_page_fault)
+{
+    struct place_and_buckets p;
+    long before, after;
+
+    open_buckets(&p, _i);
+    (void)faults_so_far();
+    before = faults_so_far();
+    must(buffers(p.b, many()));
+    after = faults_so_far();
+    ck_assert_int_eq(after - before, 0);
+    close_buckets(&p);
 }
 END_TEST
 
@@ -363,6 +440,7 @@ static Suite *syscalls_suite(void)
         tcase_add_loop_test(tc, pool_makes_no_system_call, 0, SHAPES * BACKINGS);
         tcase_add_loop_test(tc, arena_makes_no_system_call, 0, SHAPES * BACKINGS);
         tcase_add_test(tc, buffer_makes_no_system_call_from_the_start);
+        tcase_add_loop_test(tc, buckets_make_no_system_call, 0, BACKINGS);
     } else {
         fprintf(stderr, "check_syscalls: SKIPPED system calls: no seccomp filter here, or CK_FORK=no, "
                         "or the run is instrumented\n");
@@ -371,6 +449,7 @@ static Suite *syscalls_suite(void)
         tc = add_case(s, "page faults");
         tcase_add_test(tc, the_counter_sees_a_fault);
         tcase_add_loop_test(tc, pool_makes_no_page_fault, 0, SHAPES * BACKINGS);
+        tcase_add_loop_test(tc, buckets_make_no_page_fault, 0, BACKINGS);
     } else {
         fprintf(stderr, "check_syscalls: SKIPPED page faults: no RUSAGE_THREAD, or the run is "
                         "instrumented\n");

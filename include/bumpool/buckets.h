@@ -32,7 +32,7 @@ typedef struct bp_buckets bp_buckets;
 
 enum bp_buckets_step {
     BP_BUCKETS_DOUBLE = 0, /* each size is twice the one before: at most half of a buffer is waste */
-    BP_BUCKETS_QUARTER = 2 /* four sizes for each doubling: at most a fifth is */
+    BP_BUCKETS_QUARTER = 2 /* four sizes for each doubling, below 256 every multiple of 64: at most a fifth is */
 };
 
 struct bp_buckets_config {
@@ -191,34 +191,47 @@ BP_API size_t bp_buckets_total_count(bp_buckets *b);
 
 /* What they need; the rest is the library's. The offsets are part of the ABI. */
 struct bp_bucket {
-    bp_pool *pool;   /* NULL: not made yet, or the inline paths are not to be taken */
+    bp_pool *pool;   /* until it is made, and where the inline paths are not to be taken, one in which no thread
+                        has a place; never NULL */
     size_t capacity; /* bytes */
 };
+#define BP_BUCKETS_SMALL 16384
 struct bp_buckets {
-    size_t quick_max; /* sizes above it take the slow path; 0 in checked mode, and when destroyed */
-    uint32_t count;   /* of buckets; 0 as quick_max */
+    struct bp_bucket none; /* for what has no bucket: its pool is never made */
+    size_t quick_max;      /* sizes above it and BP_BUCKETS_SMALL take the slow path; 0 in checked mode, and when
+                              destroyed */
+    size_t quick_min;      /* the size of the first bucket */
+    uint32_t step;         /* enum bp_buckets_step */
+    uint32_t base;         /* what bp_buckets_find_ has too much */
+    uint32_t end;          /* where the last bucket ends; 0 as quick_max */
     uint32_t unused;
-    struct {
-        uint32_t shift, base;
-    } octave[64];     /* of size - 1, by its log2: see bp_buckets_index_ */
+    /* Where the buckets for small sizes are, by (size + 63) / 64. Like all such places, in bytes from the start of
+     * this struct. */
+    uint16_t small[BP_BUCKETS_SMALL / 64 + 8];
     /* struct bp_bucket bucket[]; */
 };
 
 #ifndef BP_NO_INLINE
 
-static inline struct bp_bucket *bp_buckets_bucket_(bp_buckets *b, size_t i)
+static inline struct bp_bucket *bp_buckets_at_(bp_buckets *b, uint32_t place)
 {
-    return (struct bp_bucket *)(void *)(b + 1) + i;
+    return (struct bp_bucket *)(void *)((char *)b + place);
 }
 
-/* The number of the smallest bucket for a size of at most quick_max: its octave, and the bits that follow the
- * first one. A size of 0 wraps to an octave of its own. */
-static inline uint32_t bp_buckets_index_(const bp_buckets *b, size_t size)
+/* The place of the smallest bucket for a size of at most quick_max: from a table where that is small, for the bsr
+ * instruction costs some processors 1.5 ns. Else buckets are numbered by the octave of size - 1, then its first
+ * bits; that the very first is among these makes one octave too much, which is in `base`. */
+static inline uint32_t bp_buckets_find_(const bp_buckets *b, size_t size)
 {
-    size_t n = size - 1;
-    unsigned log2 = 63 ^ (unsigned)__builtin_clzll((unsigned long long)n | 1);
+    uint32_t log2, i = 0;
 
-    return (uint32_t)(n >> b->octave[log2].shift) + b->octave[log2].base;
+    if (BP_LIKELY(size <= BP_BUCKETS_SMALL))
+        return b->small[(size + 63) / 64];
+    if (size > b->quick_min) {
+        log2 = 63 ^ (uint32_t)__builtin_clzll((unsigned long long)size - 1);
+        i = (uint32_t)((size - 1) >> (log2 - b->step)) + (log2 << b->step) - b->base;
+    }
+    return (uint32_t)(sizeof *b + i * sizeof(struct bp_bucket));
 }
 
 BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_buffer *out)
@@ -229,18 +242,16 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     struct bp_lane *lane;
     bp_arena *arena;
     bp_pool *pool;
-    uint32_t i;
+    uint32_t place;
     char *data;
 
     if (BP_UNLIKELY(b == NULL))
         return bp_buckets_get_slow(b, size, out);
-    if (BP_UNLIKELY(out == NULL || size > b->quick_max))
+    if (BP_UNLIKELY(out == NULL || (size > BP_BUCKETS_SMALL && size > b->quick_max)))
         return bp_buckets_get_slow(b, size, out);
-    i = bp_buckets_index_(b, size);
-    bucket = bp_buckets_bucket_(b, i);
+    place = bp_buckets_find_(b, size);
+    bucket = bp_buckets_at_(b, place);
     pool = __atomic_load_n(&bucket->pool, __ATOMIC_ACQUIRE); /* pairs with where it is made */
-    if (BP_UNLIKELY(pool == NULL))
-        return bp_buckets_get_slow(b, size, out);
     /* From here on as in bp_pool_checkout. */
     lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
     slot = lane->front;
@@ -252,16 +263,16 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     if (BP_UNLIKELY(__atomic_load_n(&lane->revoked, __ATOMIC_ACQUIRE) != 0))
         return bp_buckets_get_revoked(b, size, arena, out);
     __atomic_store_n(&lane->checkouts, __atomic_load_n(&lane->checkouts, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
-    /* An arena all of whose room has been used before is not even moved: what a reset would note is known, and
-     * so there is nothing to reset. */
+    /* An arena all of whose room has been used before need not be told: what a reset would note is known, so
+     * there is nothing to reset. For others the buffer says that put has to. */
     data = arena->start;
-    if (BP_UNLIKELY(arena->quick_end != data + bucket->capacity))
+    if (BP_UNLIKELY((uintptr_t)arena->quick_end - (uintptr_t)data != bucket->capacity))
         return bp_buckets_get_first(b, size, arena, out);
     out->data = data;
     out->size = size;
     out->capacity = bucket->capacity;
     out->arena = arena;
-    out->bucket = i;
+    out->bucket = place;
     out->transient = false;
     return 0;
 #else
@@ -276,26 +287,23 @@ BP_INLINE int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
     struct bp_lane *lane;
     bp_arena *arena;
     bp_pool *pool;
-    char *data;
+    uint32_t place;
     int rc;
 
     if (BP_UNLIKELY(b == NULL))
         return bp_buckets_put_slow(b, buffer);
-    if (BP_UNLIKELY(buffer == NULL || buffer->bucket >= b->count))
+    if (BP_UNLIKELY(buffer == NULL))
         return bp_buckets_put_slow(b, buffer);
-    /* Pairs with where it is made. */
-    pool = __atomic_load_n(&bp_buckets_bucket_(b, buffer->bucket)->pool, __ATOMIC_ACQUIRE);
-    if (BP_UNLIKELY(pool == NULL))
+    place = buffer->bucket & ~(uint32_t)(sizeof(struct bp_bucket) - 1); /* whatever that is, it does no harm */
+    if (BP_UNLIKELY(place >= b->end))
         return bp_buckets_put_slow(b, buffer);
+    pool = __atomic_load_n(&bp_buckets_at_(b, place)->pool, __ATOMIC_ACQUIRE); /* pairs with where it is made */
     lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
     slot = lane->front;
     arena = buffer->arena;
     /* As in bp_pool_give_back: `arena` is no wild pointer once it is found in a slot. */
     if (BP_UNLIKELY(__atomic_load_n(&slot->arena, __ATOMIC_RELAXED) != arena ||
-                    __atomic_load_n(&slot->state, __ATOMIC_RELAXED) != 1))
-        return bp_buckets_put_slow(b, buffer);
-    data = (char *)buffer->data;
-    if (BP_UNLIKELY(data != arena->start || data != arena->cursor))
+                    __atomic_load_n(&slot->state, __ATOMIC_RELAXED) != 1 || buffer->data != arena->start))
         return bp_buckets_put_slow(b, buffer);
     __atomic_store_n(&slot->state, 0, __ATOMIC_RELEASE);
     __asm__ volatile("" ::: "memory"); /* pairs with thread_barrier in src/lane.c */
