@@ -241,7 +241,7 @@ static int finish(struct buckets *b, bp_backing *backing, bp_buckets **out)
     if (b->checks == 0)
         b->pub.quick_max = b->max_size;
     b->pub.quick_min = b->bucket[0].capacity;
-    b->pub.end = bucket_place((uint32_t)b->sizes);
+    b->pub.span = (uint32_t)(b->sizes * sizeof b->bucket[0]);
     for (size_t n = 0, i = 0; n <= BP_BUCKETS_SMALL / 64; n++) {
         while (i < b->sizes && b->bucket[i].capacity < n * 64)
             i++;
@@ -436,7 +436,7 @@ int bp_buckets_destroy(bp_buckets *arg)
     }
     atomic_store_explicit(&b->magic, BUCKETS_DEAD, memory_order_relaxed); /* pairs with buckets_enter */
     b->pub.quick_max = 0;
-    b->pub.end = 0;
+    b->pub.span = 0;
     make_unknown(b); /* first, for fork takes the locks of what is known */
     for (size_t i = 0; i <= b->sizes; i++) {
         struct place *place = i < b->sizes ? &b->places[i] : &b->transient;

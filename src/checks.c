@@ -118,23 +118,23 @@ static unsigned parse(const char *list)
     return what;
 }
 
-static unsigned default_checks;
-static pthread_once_t default_once = PTHREAD_ONCE_INIT;
-
-static void find_default(void)
-{
-    const char *list = secure_getenv("BUMPOOL_CHECK");
-
-    if (list != NULL)
-        default_checks = parse(list);
-    else if (tool_name() != NULL)
-        default_checks = BP_CHECK_POISON | BP_CHECK_REDZONE | BP_CHECK_QUARANTINE;
-}
-
 unsigned bp_check_default(void)
 {
-    pthread_once(&default_once, find_default);
-    return default_checks;
+    /* The flags plus one, 0 before the first call. No pthread_once, which ends with a system call. Relaxed, pairs
+     * with itself: two threads may both parse, and find the same. */
+    static _Atomic(unsigned) known;
+    unsigned what = atomic_load_explicit(&known, memory_order_relaxed);
+    const char *list;
+
+    if (what != 0)
+        return what - 1;
+    list = secure_getenv("BUMPOOL_CHECK");
+    if (list != NULL)
+        what = parse(list);
+    else if (tool_name() != NULL)
+        what = BP_CHECK_POISON | BP_CHECK_REDZONE | BP_CHECK_QUARANTINE;
+    atomic_store_explicit(&known, what + 1, memory_order_relaxed);
+    return what;
 }
 
 const char *bp_check_tool(void)

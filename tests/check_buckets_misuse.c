@@ -127,6 +127,13 @@ START_TEST(inner_pointers)
         x.data = s.transient.data;
         put_is(&s, &x, BP_MISUSE_BAD_BUFFER);
     }
+    for (uint32_t place = 0; place < 2 * sizeof *s.b; place += 8) { /* one that was never got */
+        struct bp_buffer x = s.out;
+
+        x.bucket = place;
+        if (place != s.out.bucket && place / 16 != s.out.bucket / 16)
+            put_is(&s, &x, BP_MISUSE_BAD_BUFFER);
+    }
     scene_close(&s);
 }
 END_TEST
