@@ -56,7 +56,7 @@ static void help(FILE *out)
           "  --threads N         threads of the cases size, mixed and held, beside one (2)\n"
           "  --size N            in the cases size and steady only buffers of N bytes\n"
           "  --rounds N          measure each row N times\n"
-          "  --quick             fewer and shorter rounds: under 30 s in all\n"
+          "  --quick             fewer and shorter rounds, every second size: under 30 s in all\n"
           "  --csv FILE          write the figures to FILE as CSV (- is standard output)\n"
           "  --pairs N           do N pairs of one contestant (bumpool) and nothing else: for a tool that\n"
           "                      counts instructions; buffers of 4096 bytes\n"

@@ -270,7 +270,7 @@ int buffers_case_size(const struct pool_options *options)
 
     if (options->size != 0)
         one_size(&lines[count++], &options->size, 1);
-    for (size_t i = 0; i < BUFFERS_SIZES && options->size == 0; i++)
+    for (size_t i = 0; i < BUFFERS_SIZES && options->size == 0; i += options->quick ? 2 : 1)
         one_size(&lines[count++], &buffers_sizes[i], 1);
     return measure_all("size", "", lines, count, options);
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { LABELS = 18, LEAST_WIDTH = 7 };
+enum { LABELS = 20, LEAST_WIDTH = 7 };
 
 static int width_of(const struct buffers_contestant *who)
 {

@@ -152,7 +152,7 @@ int buffers_case_steady(const struct pool_options *options)
         size_t most = (size_t)1 << 20;
 
         buffers_mix(sizes[i], MIX, most);
-        snprintf(c.labels[c.line_count], BUFFERS_LABEL, i == 0 ? "64 B .. 1 MiB" : "the same, 8 held");
+        snprintf(c.labels[c.line_count], BUFFERS_LABEL, i == 0 ? "64 B .. 1 MiB" : "64 B .. 1 MiB 8 held");
         c.loads[c.line_count] = (struct buffers_load){.sizes = sizes[i], .mask = MIX - 1, .most = most};
         c.loads[c.line_count].depth = i == 0 ? 1 : BUFFERS_HELD;
         c.pairs[c.line_count++] = MIX;
