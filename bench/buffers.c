@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * bumpool-bench buffers: what it costs to get buffers of differing sizes and to put them back. Options and cases.
+ * bumpool-bench buffers: what it costs to get buffers of differing sizes and to put them back. Options and
+ * cases.
  */
 #include "buffers.h"
 
@@ -44,8 +45,8 @@ static void help(FILE *out)
 {
     fputs("usage: " PROGRAM " buffers [OPTION]...\n"
           "       " PROGRAM " buffers --pairs N [--only CONTESTANT] [--size N]\n\n"
-          "Measures getting buffers from a bucket pool and putting them back, beside a plain pool of arenas of\n"
-          "that size and other ways. As in " PROGRAM " pool all calls are real ones, but for what bumpool's\n"
+          "Measures getting buffers from a bucket pool and putting them back, beside a plain pool of arenas\n"
+          "of that size and other ways. As in " PROGRAM " pool all calls are real ones, but for what bumpool's\n"
           "headers have inline (not in pool-call and bumpool-call), and threads have a processor each where\n"
           "possible. Buffers are left alone, or their first and last byte is written. Ratios are to pool,\n"
           "those of pool-call and bumpool-call to pool-call, in the same round. No contestant has a cap. A\n"

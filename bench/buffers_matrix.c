@@ -67,7 +67,8 @@ void buffers_mix(size_t *sizes, size_t count, size_t most)
     }
 }
 
-size_t buffers_chosen(const struct pool_options *options, const struct buffers_contestant *out[BUFFERS_CONTESTANTS])
+size_t buffers_chosen(const struct pool_options *options,
+                      const struct buffers_contestant *out[BUFFERS_CONTESTANTS])
 {
     size_t n = 0;
 
