@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * `pool` and `pool-alloc`: a plain pool whose arenas are as large as the largest buffer of the load. The first
- * is what bucket pools are measured by: no size is looked at, and no block is allocated. The second allocates
- * one, as a program does that has no bucket pool.
+ * `pool` and `pool-alloc`: a plain pool whose arenas are as large as the largest buffer of the load. The
+ * first is what bucket pools are measured by: no size is looked at, and no block is allocated. The second
+ * allocates one, as a program does that has no bucket pool.
  */
 #include "buffers_loops.h"
 
