@@ -125,8 +125,8 @@ void pool_drop_places(bp_pool *pool)
     pool_leave(pool, NULL);
 }
 
-/* Up to RELEASE_BATCH of the oldest idle arenas, linked by next and not counted any more, for at least `bytes`;
- * *shed is what they come to. */
+/* Up to RELEASE_BATCH of the oldest idle arenas, linked by next and not counted any more, until they come to
+ * `bytes`; *shed is what they come to. */
 static struct arena *take_oldest(bp_pool *pool, size_t bytes, size_t *shed)
 {
     struct arena *chain = NULL;
@@ -157,7 +157,8 @@ size_t pool_shed(bp_pool *pool, size_t bytes)
         size_t shed;
         struct arena *chain = take_oldest(pool, bytes - sum, &shed);
 
-        if (chain == NULL && lanes_drain(pool, LANE_IDLE, false)) /* the newest of each thread are the last to go */
+        /* The newest of each thread are the last to go. */
+        if (chain == NULL && lanes_drain(pool, LANE_IDLE, false))
             chain = take_oldest(pool, bytes - sum, &shed);
         if (chain == NULL)
             break;

@@ -214,7 +214,8 @@ bp_pool *pool_enter(bp_pool *pool, const char *call)
     return NULL;
 }
 
-int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct kept_budget *budget, bp_pool **out)
+int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct kept_budget *budget,
+                bp_pool **out)
 {
     struct bp_pool_config c = BP_POOL_CONFIG_INIT;
     struct bp_arena_config arena = BP_ARENA_CONFIG_INIT;
