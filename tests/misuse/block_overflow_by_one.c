@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A byte right after a block is written.
+ * The byte right after a block of 24 bytes is written.
  *
  * release:  no
  * check:    later: overrun in arena .*: the byte 1 after a block of 24 bytes

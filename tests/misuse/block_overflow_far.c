@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A byte 4000 bytes after a block is written, where no block is.
+ * A byte 4000 bytes after a block is written, where no other block is.
  *
  * release:  no
  * check:    no

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A byte right after a block of a multiple of 16 bytes is written.
+ * The byte right after a block of 32 bytes, a multiple of 16, is written.
  *
  * release:  no
  * check:    later: overrun in arena .*: the byte 1 after a block of 32 bytes
