@@ -127,14 +127,13 @@ START_TEST(inner_pointers)
         x.data = s.transient.data;
         put_is(&s, &x, BP_MISUSE_BAD_BUFFER);
     }
-<<<<<<< HEAD
     for (uint32_t place = 0; place < 2 * sizeof *s.b; place += 8) { /* one that was never got */
         struct bp_buffer x = s.out;
 
         x.bucket = place;
         if (place != s.out.bucket && place / 16 != s.out.bucket / 16)
             put_is(&s, &x, BP_MISUSE_BAD_BUFFER);
-=======
+    }
     for (i = 0; i < 5; i++) { /* from the first use to those that go the shortest way */
         struct bp_buffer x = got(s.b, 30000), moved = x;
 
@@ -143,7 +142,6 @@ START_TEST(inner_pointers)
         misuse_was(&misuse, BP_MISUSE_BAD_BUFFER);
         ck_assert_ptr_eq(moved.arena, x.arena);
         put_back(s.b, &x);
->>>>>>> a529dee85d344b04043d58e2c11e53b25ffa086e
     }
     scene_close(&s);
 }
