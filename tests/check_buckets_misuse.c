@@ -131,7 +131,7 @@ START_TEST(inner_pointers)
         struct bp_buffer x = s.out;
 
         x.bucket = place;
-        if (place != s.out.bucket && place / 16 != s.out.bucket / 16)
+        if (place / sizeof(struct bp_bucket) != (s.out.bucket & 0x7FFFFFFF) / sizeof(struct bp_bucket))
             put_is(&s, &x, BP_MISUSE_BAD_BUFFER);
     }
     for (i = 0; i < 5; i++) { /* from the first use to those that go the shortest way */
