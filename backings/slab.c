@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * The slab backing: see slab.h.
  *
- * A chunk begins with its header, and its slots follow. Those that were in use and are free again are in a list
- * that runs through them; those behind were never used, so they are still as zero as the chunk came. Chunks
- * with a free slot are in a list, the one that a slot came back to last at its head, so that few chunks are
- * kept full and the others run empty. An empty one goes back, but for one: a bucket that needs a slot now and
- * then is not to ask for a chunk each time.
+ * A chunk begins with its header, and its slots follow. Those that were in use and are free again are in a
+ * list that runs through them; those behind were never used, so they are still as zero as the chunk came.
+ * Chunks with a free slot are in a list, at its head the one that was full until lately, so that few chunks
+ * are kept full and the others run empty. An empty one goes back, but for one: a bucket that needs a slot now
+ * and then is not to ask for a chunk each time.
  *
  * The lock is not held across a call of the inner backing. Of two threads that find no free slot both may
  * acquire a chunk; both chunks are used.

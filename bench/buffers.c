@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * bumpool-bench buffers: what it costs to get buffers of differing sizes and to put them back. Options and cases.
+ * bumpool-bench buffers: what it costs to get buffers of differing sizes and to put them back. Options and
+ * cases.
  */
 #include "buffers.h"
 
@@ -44,10 +45,10 @@ static void help(FILE *out)
 {
     fputs("usage: " PROGRAM " buffers [OPTION]...\n"
           "       " PROGRAM " buffers --pairs N [--only CONTESTANT] [--size N]\n\n"
-          "Measures getting buffers from a bucket pool and putting them back, beside a plain pool of arenas of\n"
-          "that size and other ways. As in " PROGRAM " pool all calls are real ones, but for what bumpool's\n"
-          "headers have inline (not in pool-call and bumpool-call), and threads have a processor each where\n"
-          "possible. Buffers are left alone, or their first and last byte is written. Ratios are to pool,\n"
+          "Measures getting buffers from a bucket pool and putting them back, beside a plain pool of arenas\n"
+          "of that size and other ways. As in " PROGRAM " pool all calls are real ones, but for\n"
+          "what bumpool's headers have inline (not in pool-call and bumpool-call), and threads have a\n"
+          "processor each where possible. Buffers are left alone, or their first and last byte is written. Ratios are to pool,\n"
           "those of pool-call and bumpool-call to pool-call, in the same round. No contestant has a cap. A\n"
           "load that cannot be had is left out and named. Targets are information: the exit status does not\n"
           "depend on speed.\n\n"
@@ -56,7 +57,7 @@ static void help(FILE *out)
           "  --threads N         threads of the cases size, mixed and held, beside one (2)\n"
           "  --size N            in the cases size and steady only buffers of N bytes\n"
           "  --rounds N          measure each row N times\n"
-          "  --quick             fewer and shorter rounds: under 30 s in all\n"
+          "  --quick             fewer and shorter rounds, every second size: under 30 s in all\n"
           "  --csv FILE          write the figures to FILE as CSV (- is standard output)\n"
           "  --pairs N           do N pairs of one contestant (bumpool) and nothing else: for a tool that\n"
           "                      counts instructions; buffers of 4096 bytes\n"

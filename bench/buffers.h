@@ -10,7 +10,7 @@
 #include "pool.h"
 
 enum {
-    BUFFERS_HELD = 8, /* buffers that the case "held" has at a time */
+    BUFFERS_HELD = 8,   /* buffers that the case "held" has at a time */
     BUFFERS_KEPT = 256, /* and the case "kept" */
     BUFFERS_CONTESTANTS = 16,
 };
@@ -87,7 +87,8 @@ const char *buffers_size_label(char text[BUFFERS_LABEL], size_t size);
 void buffers_mix(size_t *sizes, size_t count, size_t most);
 
 /* The chosen contestants; the number of them. */
-size_t buffers_chosen(const struct pool_options *options, const struct buffers_contestant *out[BUFFERS_CONTESTANTS]);
+size_t buffers_chosen(const struct pool_options *options,
+                      const struct buffers_contestant *out[BUFFERS_CONTESTANTS]);
 
 /* A table with a line for each label and a column for each contestant. cell() prints the figure of a
  * contestant in a line into 16 bytes, and "-" where there is none. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * `bumpool` and `bumpool-quarter`: a bucket pool of all sizes, with the default configuration but for the caps.
+ * `bumpool` and `quarter`: a bucket pool of all sizes, with the default configuration but for the caps.
  */
 #include "buffers_loops.h"
 
@@ -43,7 +43,8 @@ void buffers_buckets_teardown(void *buckets)
 BUFFERS_LOOPS(inlined, struct bp_buffer, GET, PUT, DATA)
 
 const struct buffers_contestant buffers_contestant_bumpool = {
-    .common = {.name = "bumpool", .summary = "bp_buckets_get and bp_buckets_put, each size twice the one before"},
+    .common = {.name = "bumpool",
+               .summary = "bp_buckets_get and bp_buckets_put, each size twice the one before"},
     .reference = "pool",
     .setup = buffers_buckets_setup,
     .teardown = buffers_buckets_teardown,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * `pool-call` and `bumpool-call`: the same as `pool` and `bumpool`, but all are calls into the shared library, as
- * for a program in another language. They compare with each other, and with the rivals, which are called too.
+ * `pool-call` and `bumpool-call`: the same as `pool` and `bumpool`, but all are calls into the shared
+ * library, as for a program in another language. They compare with each other, and with the rivals, which are
+ * called too.
  */
 #define BP_NO_INLINE
 #include "buffers_loops.h"

@@ -74,7 +74,8 @@ static bool add(struct group *g, const char *words, const struct line *line, siz
     added = &g->table.rows[row];
     added->base[0] = reference != NO_ROW ? first + reference : NO_ROW;
     added->base[1] = find(g, "bumpool") != NO_ROW ? first + find(g, "bumpool") : NO_ROW;
-    *run = (struct pool_run){.who = &who->common, .threads = line->load.threads, .work = work, .load = &line->load};
+    *run = (struct pool_run){.who = &who->common, .work = work, .load = &line->load};
+    run->threads = line->load.threads;
     run->depth = line->load.depth;
     run->batch = line->load.mask > 0 ? line->load.mask + 1 : 0;
     run->state = who->setup(&line->load);
@@ -163,8 +164,8 @@ static void print_targets(const struct group *g, FILE *out)
         size_t i = find(g, names[n]);
 
         if (i != NO_ROW && range(g, i, 0, &least, &most, &at))
-            fprintf(out, "target: %s, x %s <= %.2f: %.2f at most (%s) %s\n", names[n], g->who[i]->reference, TARGET,
-                    most, g->lines[at].label, most <= TARGET ? "yes" : "no");
+            fprintf(out, "target: %s, x %s <= %.2f: %.2f at most (%s) %s\n", names[n], g->who[i]->reference,
+                    TARGET, most, g->lines[at].label, most <= TARGET ? "yes" : "no");
     }
 }
 
@@ -232,8 +233,8 @@ static int measure_all(const char *name, const char *order, struct line *lines, 
         while (status == DONE) {
             char words[VARIANT];
 
-            snprintf(words, sizeof(words), "%zu thread%s %s%s", threads, threads == 1 ? "" : "s", touches[touch],
-                     order);
+            snprintf(words, sizeof(words), "%zu thread%s %s%s", threads, threads == 1 ? "" : "s",
+                     touches[touch], order);
             for (size_t k = 0; k < count; k++) {
                 lines[k].load.threads = threads;
                 lines[k].load.touch = touch == 0 ? TOUCH_NOTHING : TOUCH_ENDS;
@@ -270,7 +271,7 @@ int buffers_case_size(const struct pool_options *options)
 
     if (options->size != 0)
         one_size(&lines[count++], &options->size, 1);
-    for (size_t i = 0; i < BUFFERS_SIZES && options->size == 0; i++)
+    for (size_t i = 0; i < BUFFERS_SIZES && options->size == 0; i += options->quick ? 2 : 1)
         one_size(&lines[count++], &buffers_sizes[i], 1);
     return measure_all("size", "", lines, count, options);
 }
@@ -301,7 +302,8 @@ int buffers_case_held(const struct pool_options *options)
         mixed_sizes(&lines[SOME], sizes, (size_t)1 << 20, BUFFERS_HELD);
         for (size_t i = 0; i <= SOME; i++)
             lines[i].load.oldest_first = order == 1;
-        status = measure_all("held", order == 0 ? " newest first" : " oldest first", lines, SOME + 1, options);
+        status = measure_all("held", order == 0 ? " newest first" : " oldest first", lines, SOME + 1,
+                             options);
     }
     return status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What a program writes without a library: an array of lists behind mutexes. It keeps everything, sees no misuse
- * and must be told the size again when a buffer is put back. Away from the loops, so that they call it.
+ * What a program writes without a library: an array of lists behind mutexes. It keeps everything, sees no
+ * misuse and must be told the size again when a buffer is put back. Away from the loops, so that they call
+ * it.
  */
 #include "buffers_lists.h"
 

@@ -25,8 +25,8 @@ BUFFERS_INLINE void buffers_use(char *data, size_t size, enum buffers_touch touc
     bytes[size - 1] = 1;
 }
 
-/* GET(state, size, thing) sets `thing`; PUT(state, size, thing). Both give 0 or an errno value. DATA(thing) is
- * where its bytes are. The compiler makes a loop of its own for each way to touch. */
+/* GET(state, size, thing) sets `thing`; PUT(state, size, thing). Both give 0 or an errno value. DATA(thing)
+ * is where its bytes are. The compiler makes a loop of its own for each way to touch. */
 #define BUFFERS_LOOPS(prefix, type, GET, PUT, DATA)                                                      \
     BUFFERS_INLINE int prefix##_pairs(void *state, const struct buffers_load *load, size_t count,        \
                                       enum buffers_touch touch)                                          \

@@ -17,8 +17,9 @@ static void *heap_setup(const struct buffers_load *load)
     return heap;
 }
 
-#define GET(state, size, thing) (((thing) = ((struct libc_heap *)(state))->allocate(size)) != NULL ? 0 : ENOMEM)
-#define PUT(state, size, thing) (((struct libc_heap *)(state))->release(thing), 0)
+#define HEAP(state) ((struct libc_heap *)(state))
+#define GET(state, size, thing) (((thing) = HEAP(state)->allocate(size)) != NULL ? 0 : ENOMEM)
+#define PUT(state, size, thing) (HEAP(state)->release(thing), 0)
 #define DATA(thing) (thing)
 BUFFERS_LOOPS(heap, void *, GET, PUT, DATA)
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { LABELS = 18, LEAST_WIDTH = 7 };
+enum { LABELS = 20, LEAST_WIDTH = 7 };
 
 static int width_of(const struct buffers_contestant *who)
 {
@@ -67,7 +67,8 @@ void buffers_mix(size_t *sizes, size_t count, size_t most)
     }
 }
 
-size_t buffers_chosen(const struct pool_options *options, const struct buffers_contestant *out[BUFFERS_CONTESTANTS])
+size_t buffers_chosen(const struct pool_options *options,
+                      const struct buffers_contestant *out[BUFFERS_CONTESTANTS])
 {
     size_t n = 0;
 

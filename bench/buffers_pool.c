@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * `pool` and `pool-alloc`: a plain pool whose arenas are as large as the largest buffer of the load. The first is
- * what bucket pools are measured by: no size is looked at, and no block is allocated. The second allocates one,
- * as a program does that has no bucket pool.
+ * `pool` and `pool-alloc`: a plain pool whose arenas are as large as the largest buffer of the load. The
+ * first is what bucket pools are measured by: no size is looked at, and no block is allocated. The second
+ * allocates one, as a program does that has no bucket pool.
  */
 #include "buffers_loops.h"
 
@@ -57,7 +57,8 @@ static inline int block_get(bp_pool *pool, size_t size, struct block *out)
 BUFFERS_LOOPS(block, struct block, BLOCK_GET, BLOCK_PUT, BLOCK_DATA)
 
 const struct buffers_contestant buffers_contestant_pool = {
-    .common = {.name = "pool", .summary = "bp_pool_checkout and bp_pool_give_back, arenas of the largest size"},
+    .common = {.name = "pool",
+               .summary = "bp_pool_checkout and bp_pool_give_back, arenas of the largest size"},
     .reference = "pool",
     .setup = buffers_pool_setup,
     .teardown = buffers_pool_teardown,

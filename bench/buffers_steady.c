@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The cases that count: system calls and page faults in steady state, and memory kept while idle. Each contestant
- * does each load in a child process of its own; see counters.h.
+ * The cases that count: system calls and page faults in steady state, and memory kept while idle. Each
+ * contestant does each load in a child process of its own; see counters.h.
  */
 #include "buffers.h"
 
@@ -55,7 +55,8 @@ static void count(struct counting *c, int warm_up_passes)
 {
     for (size_t k = 0; k < c->line_count; k++) {
         for (size_t i = 0; i < c->who_count; i++) {
-            struct child child = {{child_setup, child_pass, warm_up_passes}, c->who[i], &c->loads[k], c->pairs[k], NULL};
+            struct child child = {{child_setup, child_pass, warm_up_passes}, c->who[i], &c->loads[k],
+                                  c->pairs[k], NULL};
 
             progress("%s: %s: %s", c->name, c->labels[k], c->who[i]->common.name);
             c->found[k][i].refused = count_in_child(&child.job, &c->found[k][i].counts) != DONE;
@@ -152,7 +153,7 @@ int buffers_case_steady(const struct pool_options *options)
         size_t most = (size_t)1 << 20;
 
         buffers_mix(sizes[i], MIX, most);
-        snprintf(c.labels[c.line_count], BUFFERS_LABEL, i == 0 ? "64 B .. 1 MiB" : "the same, 8 held");
+        snprintf(c.labels[c.line_count], BUFFERS_LABEL, i == 0 ? "64 B .. 1 MiB" : "64 B .. 1 MiB 8 held");
         c.loads[c.line_count] = (struct buffers_load){.sizes = sizes[i], .mask = MIX - 1, .most = most};
         c.loads[c.line_count].depth = i == 0 ? 1 : BUFFERS_HELD;
         c.pairs[c.line_count++] = MIX;
@@ -171,11 +172,12 @@ int buffers_case_steady(const struct pool_options *options)
     for (size_t k = 0; k < c.line_count; k++) {
         for (size_t i = 0; i < c.who_count; i++) {
             const struct counted *found = &c.found[k][i];
+            double pairs = (double)c.pairs[k];
 
             if (!found->refused && found->counts.syscalls_known)
-                csv(&c, k, i, "syscalls_per_pair", (double)found->counts.syscalls / (double)c.pairs[k], options);
+                csv(&c, k, i, "syscalls_per_pair", (double)found->counts.syscalls / pairs, options);
             if (!found->refused)
-                csv(&c, k, i, "faults_per_pair", (double)found->counts.faults / (double)c.pairs[k], options);
+                csv(&c, k, i, "faults_per_pair", (double)found->counts.faults / pairs, options);
         }
     }
     return DONE;

@@ -44,6 +44,12 @@ struct cleanup {
     struct cleanup *next;
 };
 
+/* Reports a call on an arena that has been given back. */
+static bool is_idle(const struct arena *a, const char *call)
+{
+    return (a->flags & ARENA_CHECKED) != 0 && check_is_idle(a, call);
+}
+
 static size_t min_size(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -624,7 +630,7 @@ int bp_arena_on_reset(bp_arena *pub, void (*fn)(void *data), void *data)
         return EBUSY;
     c = bp_arena_alloc(pub, sizeof *c);
     if (c == NULL)
-        return ENOMEM;
+        return errno;
     *c = (struct cleanup){ fn, data, a->cleanups };
     a->cleanups = c;
     arena_flag(a, ARENA_CLEANUPS);
@@ -699,6 +705,8 @@ void bp_arena_reset(bp_arena *pub)
     } else {
         drop_blocks(a); /* its holder keeps it, so the site stays */
         settle_quick_end(a);
+        if ((a->flags & ARENA_CHECKED) != 0)
+            check_tell();
     }
 }
 
@@ -715,6 +723,7 @@ int bp_arena_destroy(bp_arena *pub)
         return EBUSY;
     arena_reset(a);
     arena_close(a);
+    check_tell();
     return 0;
 }
 
@@ -734,14 +743,16 @@ void bp_arena_wipe(bp_arena *pub)
         segment_wipe(a, s);
     arena_wipe(a);
     settle_quick_end(a);
+    check_tell();
 }
 
 bp_mark bp_arena_mark(bp_arena *pub)
 {
     struct arena *a = arena_of(pub);
-
     bp_mark mark = { pub->cursor, a->current, a->newest, a->cleanups, NULL, a->earlier, a->epoch };
 
+    if (is_idle(a, "mark"))
+        return (bp_mark){ NULL, NULL, NULL, NULL, NULL, 0, 0 }; /* dead */
     mark.floor = (a->flags & ARENA_MARKED) != 0 ? a->floor : a->current->start;
     arena_flag(a, ARENA_MARKED);
     a->floor = pub->cursor;
@@ -755,7 +766,8 @@ static bool mark_is_alive(const struct arena *a, const bp_mark *mark)
     bool segment_found = false, newest_found = false;
     const struct cleanup *c = a->cleanups;
 
-    if (mark->epoch != a->epoch || (a->flags & ARENA_MARKED) == 0)
+    if ((a->flags & ARENA_CHECKED) != 0 ? !check_mark_is_alive(a, mark) :
+                                          mark->epoch != a->epoch || (a->flags & ARENA_MARKED) == 0)
         return false;
     for (const struct segment *s = a->newest; s != NULL; s = s->older) {
         newest_found |= s == mark->newest;
@@ -770,7 +782,8 @@ static bool mark_is_alive(const struct arena *a, const bp_mark *mark)
     return segment_found && newest_found && c == mark->cleanup;
 }
 
-int bp_arena_rewind(bp_arena *pub, bp_mark mark)
+/* But for the telling. */
+static int rewind_to(bp_arena *pub, bp_mark mark)
 {
     struct arena *a = arena_of(pub);
 
@@ -778,7 +791,7 @@ int bp_arena_rewind(bp_arena *pub, bp_mark mark)
         return EBUSY;
     if (check_is_idle(a, "rewind"))
         return EINVAL;
-    if (!((a->flags & ARENA_CHECKED) != 0 ? check_mark_is_alive(a, &mark) : mark_is_alive(a, &mark)))
+    if (!mark_is_alive(a, &mark))
         return misuse_report(BP_MISUSE_DEAD_MARK, NULL, pub,
                              "arena %p rewound to a mark that is dead: reset, or rewound past, since", (void *)a);
     if (a->cleanups != mark.cleanup)
@@ -807,15 +820,26 @@ int bp_arena_rewind(bp_arena *pub, bp_mark mark)
     return 0;
 }
 
+int bp_arena_rewind(bp_arena *pub, bp_mark mark)
+{
+    int rc = rewind_to(pub, mark);
+
+    if ((arena_of(pub)->flags & ARENA_CHECKED) != 0)
+        check_tell();
+    return rc;
+}
+
 void bp_arena_scope_end(struct bp_arena_scope_guard *guard)
 {
     /* Nobody has the mark any more: blocks below it may be resized again. */
-    if (bp_arena_rewind(guard->arena, guard->mark) == 0) {
+    if (rewind_to(guard->arena, guard->mark) == 0) {
         struct arena *a = arena_of(guard->arena);
 
         a->floor = guard->mark.floor;
-        if ((a->flags & ARENA_CHECKED) != 0)
+        if ((a->flags & ARENA_CHECKED) != 0) {
             check_unmark(a, &guard->mark);
+            check_tell();
+        }
     }
 }
 
@@ -962,7 +986,9 @@ int arena_prefault(struct arena *a, size_t bytes)
 
 size_t bp_arena_used(const bp_arena *pub)
 {
-    return arena_used(arena_of_const(pub));
+    const struct arena *a = arena_of_const(pub);
+
+    return is_idle(a, "used") ? 0 : arena_used(a);
 }
 
 size_t bp_arena_capacity(const bp_arena *pub)
@@ -970,6 +996,8 @@ size_t bp_arena_capacity(const bp_arena *pub)
     const struct arena *a = arena_of_const(pub);
     size_t sum = 0;
 
+    if (is_idle(a, "capacity"))
+        return 0;
     if ((a->flags & ARENA_FIXED) != 0)
         return (size_t)(a->first.end - a->first.start);
     for (const struct segment *s = a->newest; s != NULL; s = s->older)
@@ -983,6 +1011,8 @@ size_t bp_arena_remaining(const bp_arena *pub)
 {
     const struct arena *a = arena_of_const(pub);
 
+    if (is_idle(a, "remaining"))
+        return 0;
     if ((a->flags & ARENA_CHECKED) != 0 && (a->flags & ARENA_FIXED) != 0)
         return bp_arena_capacity(pub) - arena_used(a);
     return (size_t)(a->current->end - pub->cursor);
@@ -991,8 +1021,11 @@ size_t bp_arena_remaining(const bp_arena *pub)
 size_t bp_arena_high_water(const bp_arena *pub)
 {
     const struct arena *a = arena_of_const(pub);
-    size_t used = arena_used(a);
+    size_t used;
 
+    if (is_idle(a, "high_water"))
+        return 0;
+    used = arena_used(a);
     return used > a->peak ? used : a->peak;
 }
 
@@ -1002,7 +1035,7 @@ bool bp_arena_owns(const bp_arena *pub, const void *p)
     uintptr_t x = (uintptr_t)p;
 
     if ((a->flags & ARENA_CHECKED) != 0)
-        return check_owns(a, p);
+        return !check_is_idle(a, "owns") && check_owns(a, p);
     for (const struct segment *s = a->newest; s != NULL; s = s->older)
         if (x >= (uintptr_t)s->start && x < (uintptr_t)(s == a->current ? pub->cursor : s->top))
             return true;

@@ -57,7 +57,8 @@ static int reserve(const struct buckets *b, bp_arena *arena, size_t size)
     return b->checks == 0 ? arena_reserve(arena_of(arena), size) : 0;
 }
 
-/* Hands out `n` bytes at the cursor of an empty arena, which has room for them, or in checked mode a block. */
+/* Hands out `n` bytes at the cursor of an empty arena, which has room for them, or in checked mode a
+ * block. */
 static int carve(const struct buckets *b, bp_arena *arena, size_t n)
 {
     char *data = arena->cursor;
@@ -77,7 +78,8 @@ static int carve(const struct buckets *b, bp_arena *arena, size_t n)
 }
 
 /* Makes a buffer of an arena for place `i`: one that is empty, and has the room if it is transient. */
-static int make_buffer(const struct buckets *b, uint32_t i, bp_arena *arena, size_t size, struct bp_buffer *out)
+static int make_buffer(const struct buckets *b, uint32_t i, bp_arena *arena, size_t size,
+                       struct bp_buffer *out)
 {
     size_t n = size;
     int rc;
@@ -85,7 +87,8 @@ static int make_buffer(const struct buckets *b, uint32_t i, bp_arena *arena, siz
     if (i != TRANSIENT && (b->checks == 0 || (b->blocks && size == 0)))
         n = b->bucket[i].capacity;
     if (i != TRANSIENT && b->checks == 0 && (uintptr_t)arena->quick_end - (uintptr_t)arena->start == n) {
-        *out = (struct bp_buffer){ arena->start, size, n, arena, bucket_place(i), false }; /* as bp_buckets_get */
+        /* as bp_buckets_get does */
+        *out = (struct bp_buffer){ arena->start, size, n, arena, bucket_place(i), false };
         return 0;
     }
     rc = carve(b, arena, n);
@@ -206,7 +209,8 @@ int bp_buckets_put_slow(bp_buckets *arg, struct bp_buffer *buffer)
         return EINVAL;
     if (buffer->arena == NULL)
         return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, NULL, NULL,
-                             "put: an empty buffer, put back already or never got, to bucket pool \"%s\"", b->name);
+                             "put: an empty buffer, put back already or never got, to bucket pool \"%s\"",
+                             b->name);
     i = buffer->bucket & ~TO_RESET;
     i = i == TRANSIENT ? TRANSIENT : bucket_number(i);
     pool = i < b->sizes || i == TRANSIENT ? place_pool(buckets_place(b, i)) : NULL;
@@ -295,12 +299,13 @@ int bp_buckets_buffer(bp_buckets *arg, bp_arena *arena, size_t size, struct bp_b
         return EINVAL;
     pool = owner(b, arena, &i);
     if (pool == NULL)
-        return misuse_report(BP_MISUSE_FOREIGN_ARENA, NULL, arena, "buffer: %p is no arena " OF_BUCKETS, (void *)arena,
-                             b->name);
+        return misuse_report(BP_MISUSE_FOREIGN_ARENA, NULL, arena, "buffer: %p is no arena " OF_BUCKETS,
+                             (void *)arena, b->name);
     a = arena_of(arena);
     if (!is_live(pool, a))
         return misuse_report(BP_MISUSE_DOUBLE_GIVE_BACK, pool, arena,
-                             "buffer: arena %p " OF_BUCKETS " has been given back already", (void *)arena, b->name);
+                             "buffer: arena %p " OF_BUCKETS " has been given back already", (void *)arena,
+                             b->name);
     if (!is_unused(a) || (i != TRANSIENT && size > b->bucket[i].capacity))
         return EINVAL;
     if (i == TRANSIENT && (a->current == &a->first || size > (size_t)(a->current->end - a->current->start))) {
@@ -337,76 +342,4 @@ bp_pool *bp_buckets_pool(bp_buckets *arg, size_t size)
         return pool;
     errno = rc;
     return NULL;
-}
-
-/* ---- upkeep ---- */
-
-int bp_buckets_prewarm(bp_buckets *arg, size_t size, size_t n, size_t *added)
-{
-    struct buckets *b = buckets_enter(arg, "prewarm");
-    bp_pool *pool;
-    uint32_t i;
-    int rc;
-
-    if (added != NULL)
-        *added = 0;
-    if (b == NULL || !buckets_index(b, size, &i) || i == TRANSIENT)
-        return EINVAL;
-    rc = buckets_make_pool(b, i, &pool);
-    return rc == 0 ? bp_pool_prewarm(pool, n, added) : rc;
-}
-
-/* Chunks that no buffer is in go back, too. */
-static size_t trim_slabs(struct buckets *b)
-{
-    size_t bytes = 0;
-
-    for (size_t i = 0; i < b->sizes; i++)
-        if (place_pool(&b->places[i]) != NULL && b->places[i].slab != NULL)
-            bytes += slab_trim(b->places[i].slab);
-    return bytes;
-}
-
-size_t bp_buckets_release_idle(bp_buckets *arg)
-{
-    struct buckets *b = buckets_enter(arg, "release_idle");
-    size_t bytes = 0;
-
-    if (b == NULL)
-        return 0;
-    for (size_t i = 0; i <= b->sizes; i++)
-        if (buckets_each(b, i) != NULL)
-            bytes += bp_pool_release_idle(buckets_each(b, i));
-    return bytes + trim_slabs(b);
-}
-
-int bp_buckets_trim(bp_buckets *arg, size_t keep)
-{
-    struct buckets *b = buckets_enter(arg, "trim");
-
-    if (b == NULL)
-        return EINVAL;
-    for (size_t i = 0; i <= b->sizes; i++)
-        if (buckets_each(b, i) != NULL)
-            (void)bp_pool_trim(buckets_each(b, i), keep);
-    (void)trim_slabs(b);
-    return 0;
-}
-
-int bp_buckets_tick(bp_buckets *arg, uint64_t now_ns, uint64_t *next_ns)
-{
-    struct buckets *b = buckets_enter(arg, "tick");
-    uint64_t first = UINT64_MAX;
-
-    if (b == NULL)
-        return EINVAL;
-    for (size_t i = 0; i <= b->sizes; i++) {
-        uint64_t next = UINT64_MAX;
-
-        if (buckets_each(b, i) != NULL && bp_pool_tick(buckets_each(b, i), now_ns, &next) == 0 && next < first)
-            first = next;
-    }
-    if (next_ns != NULL)
-        *next_ns = first;
-    return 0;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The life of a bucket pool: create, the pools of its buckets, close, destroy, the NULL bucket pool, and fork.
+ * The life of a bucket pool: create, the pools of its buckets, close, destroy, the NULL bucket pool, fork.
  *
  * The pool of a bucket is made when the first buffer of that size is asked for, under the bucket pool's lock;
  * from then on nothing here is in the way. The memory of a destroyed bucket pool is kept for the next one, as
  * that of a pool is and for the same reason.
  *
- * Locks, in the order in which they are taken: known_lock, a bucket pool's, then those of pools and the reaper.
- * A slab's is taken with none of a pool held, and nothing is taken under it.
+ * Locks, in the order in which they are taken: known_lock, a bucket pool's, then those of pools and the
+ * reaper. A slab's is taken with none of a pool held, and nothing is taken under it.
  */
 #define _GNU_SOURCE
 #include "buckets_private.h"
@@ -23,23 +23,21 @@
 /* Below this many bytes buffers share extents of the backing. */
 #define SLAB_BELOW ((size_t)16384)
 
-/* Arenas of the transient buffers begin with an extent that is too small for any, and is what is kept of them. */
+/* Arenas of the transient buffers begin with an extent that is too small for any, and is what is kept of
+ * them. */
 enum { TRANSIENT_FIRST = 64, TRANSIENT_KEPT = 8 };
-
-static void make_room(struct kept_budget *budget, bp_pool *asker, size_t bytes);
-static void emptied(struct kept_budget *budget, bp_pool *pool);
 
 static struct buckets null_buckets = {
     .magic = BUCKETS_ALIVE,
     .config = { .max_live = BP_UNLIMITED, .retain_ns = BP_FOREVER },
     .name = "NULL bucket pool",
-    .budget = { .max = BP_UNLIMITED, .make_room = make_room, .emptied = emptied },
+    .budget = { .max = BP_UNLIMITED, .make_room = buckets_make_room, .emptied = buckets_emptied },
     .lock = PTHREAD_MUTEX_INITIALIZER,
 };
 static pthread_once_t null_once = PTHREAD_ONCE_INIT;
 
-/* As much of a pool as the inline paths look at: all its lanes are closed. So they need not ask whether there is a
- * pool. */
+/* As much of a pool as the inline paths look at: all its lanes are closed. So they need not ask whether there
+ * is a pool. */
 static struct lane closed_lanes[THREAD_IDS + 1];
 static pthread_once_t closed_once = PTHREAD_ONCE_INIT;
 #define CLOSED_POOL ((bp_pool *)((uintptr_t)closed_lanes - offsetof(bp_pool, lanes)))
@@ -74,79 +72,6 @@ void buckets_after_fork(void)
 }
 
 /* ---- the pools of the buckets ---- */
-
-/* Which place a pool of `b` has. */
-static struct place *place_of(struct buckets *b, const bp_pool *pool)
-{
-    for (size_t i = 0; i < b->sizes; i++)
-        if (place_pool(&b->places[i]) == pool)
-            return &b->places[i];
-    return &b->transient;
-}
-
-static struct buckets *buckets_of(struct kept_budget *budget)
-{
-    return (struct buckets *)(void *)((char *)budget - offsetof(struct buckets, budget));
-}
-
-static void emptied(struct kept_budget *budget, bp_pool *pool)
-{
-    struct slab *slab = place_of(buckets_of(budget), pool)->slab;
-
-    if (slab != NULL)
-        (void)slab_trim(slab);
-}
-
-static bool has_room(const struct kept_budget *budget, size_t bytes)
-{
-    size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed); /* a number */
-
-    return bytes <= budget->max - used;
-}
-
-/* The pool that keeps most bytes idle, or NULL: none keeps any. */
-static bp_pool *fullest(const struct buckets *b)
-{
-    bp_pool *best = NULL;
-    size_t most = 0;
-
-    for (size_t i = 0; i <= b->sizes; i++) {
-        bp_pool *pool = buckets_each(b, i);
-        size_t bytes;
-
-        if (pool == NULL)
-            continue;
-        pthread_mutex_lock(&pool->lock);
-        bytes = pool_idle_bytes(pool);
-        pthread_mutex_unlock(&pool->lock);
-        if (bytes > most) {
-            most = bytes;
-            best = pool;
-        }
-    }
-    return best;
-}
-
-static void make_room(struct kept_budget *budget, bp_pool *asker, size_t bytes)
-{
-    struct buckets *b = buckets_of(budget);
-
-    /* Places held for what is out are the first to go: they are no memory that anybody keeps. */
-    for (size_t i = 0; i <= b->sizes && !has_room(budget, bytes); i++) {
-        bp_pool *pool = buckets_each(b, i);
-
-        if (pool != NULL && pool != asker) /* which has done so */
-            pool_drop_places(pool);
-    }
-    /* Bounded, for others may fill up what is made free here. */
-    for (size_t rounds = b->sizes + 1; rounds != 0 && !has_room(budget, bytes); rounds--) {
-        bp_pool *pool = fullest(b);
-        size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed); /* a number */
-
-        if (pool == NULL || (used > budget->max - bytes && pool_shed(pool, used - (budget->max - bytes)) == 0))
-            break;
-    }
-}
 
 /* With the lock. */
 static int place_make(struct buckets *b, uint32_t i)
@@ -286,7 +211,8 @@ struct buckets *buckets_enter(bp_buckets *arg, const char *call)
     /* Pairs with bp_buckets_destroy. */
     if (atomic_load_explicit(&b->magic, memory_order_relaxed) == BUCKETS_ALIVE)
         return b;
-    misuse_report(BP_MISUSE_DEAD_POOL, NULL, NULL, "%s: bucket pool \"%s\" has been destroyed", call, b->name);
+    misuse_report(BP_MISUSE_DEAD_POOL, NULL, NULL, "%s: bucket pool \"%s\" has been destroyed", call,
+                  b->name);
     return NULL;
 }
 
@@ -298,8 +224,10 @@ static bool checks_are_sane(unsigned checks)
 /* Whether `n` buffers made ahead in each bucket, of `bytes` in all for one of each, keep to the caps. */
 static bool can_be_made_ahead(const struct bp_buckets_config *c, size_t bytes)
 {
-    return c->preallocate <= c->max_kept && c->preallocate <= c->max_live &&
-           (c->preallocate == 0 || c->max_kept_bytes == BP_UNLIMITED || bytes <= c->max_kept_bytes / c->preallocate);
+    if (c->preallocate > c->max_kept || c->preallocate > c->max_live)
+        return false;
+    return c->preallocate == 0 || c->max_kept_bytes == BP_UNLIMITED ||
+           bytes <= c->max_kept_bytes / c->preallocate;
 }
 
 /* The bucket pool for what is filled in of `init`: config, name, sizes and pub, with `capacity` for the
@@ -313,17 +241,16 @@ static int finish(struct buckets *b, bp_backing *backing, bp_buckets **out)
     if (b->checks == 0)
         b->pub.quick_max = b->max_size;
     b->pub.quick_min = b->bucket[0].capacity;
-    b->pub.end = bucket_place((uint32_t)b->sizes);
+    b->pub.span = (uint32_t)(b->sizes * sizeof b->bucket[0]);
     for (size_t n = 0, i = 0; n <= BP_BUCKETS_SMALL / 64; n++) {
         while (i < b->sizes && b->bucket[i].capacity < n * 64)
             i++;
         b->pub.small[n] = (uint16_t)(i < b->sizes ? bucket_place((uint32_t)i) : 0);
     }
     b->budget.max = b->config.max_kept_bytes;
-    b->budget.make_room = make_room;
-    b->budget.emptied = emptied;
+    b->budget.make_room = buckets_make_room;
+    b->budget.emptied = buckets_emptied;
     pthread_mutex_init(&b->lock, NULL);
-    pool_fork_init();
     atomic_store_explicit(&b->magic, BUCKETS_ALIVE, memory_order_relaxed); /* pairs with buckets_enter */
     make_known(b);
 
@@ -346,8 +273,10 @@ static int finish(struct buckets *b, bp_backing *backing, bp_buckets **out)
 
 static struct buckets *begin(const struct bp_buckets_config *c, const char *name)
 {
-    struct buckets *b = take_dead();
+    struct buckets *b;
 
+    pool_fork_init(); /* before any lock is taken here */
+    b = take_dead();
     if (b == NULL)
         return NULL;
     memset(b, 0, sizeof *b);
@@ -390,9 +319,10 @@ int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config *confi
     if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0)
         return EINVAL;
     backing = backing != NULL ? backing : bp_backing_mmap();
-    if (c.min_size == 0 || c.min_size > c.max_size || c.max_size > PTRDIFF_MAX / 2 || !backing_is_sane(backing) ||
-        (c.step != BP_BUCKETS_DOUBLE && c.step != BP_BUCKETS_QUARTER) || (c.flags & ~(unsigned)BP_POOL_REAPER) != 0 ||
-        !checks_are_sane(c.checks))
+    if (c.min_size == 0 || c.min_size > c.max_size || c.max_size > PTRDIFF_MAX / 2 ||
+        (c.step != BP_BUCKETS_DOUBLE && c.step != BP_BUCKETS_QUARTER))
+        return EINVAL;
+    if (!backing_is_sane(backing) || (c.flags & ~(unsigned)BP_POOL_REAPER) != 0 || !checks_are_sane(c.checks))
         return EINVAL;
     for (size = first = round_up_to_power(c.min_size);; size = next_size(size, c.step)) {
         sizes++;
@@ -414,7 +344,8 @@ int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config *confi
     b->pub.step = (uint32_t)c.step;
     /* So that the largest size has the last number. */
     log2 = 63 ^ (uint32_t)__builtin_clzll((unsigned long long)b->max_size - 1);
-    b->pub.base = (uint32_t)((b->max_size - 1) >> (log2 - b->pub.step)) + (log2 << b->pub.step) - (uint32_t)(sizes - 1);
+    b->pub.base = (uint32_t)((b->max_size - 1) >> (log2 - b->pub.step)) + (log2 << b->pub.step);
+    b->pub.base -= (uint32_t)(sizes - 1);
     return finish(b, backing, out);
 }
 
@@ -427,8 +358,10 @@ int bp_buckets_create_blocks(bp_backing *backing, const struct bp_blocks_config 
     if (out == NULL || config_read(&blocks, sizeof blocks, sizeof blocks, config) != 0)
         return EINVAL;
     backing = backing != NULL ? backing : bp_backing_mmap();
-    if (blocks.block_size == 0 || blocks.block_size > PTRDIFF_MAX / 2 || blocks.preallocate > blocks.max_blocks ||
-        !backing_is_sane(backing) || !checks_are_sane(blocks.checks))
+    if (blocks.block_size == 0 || blocks.block_size > PTRDIFF_MAX / 2)
+        return EINVAL;
+    if (blocks.preallocate > blocks.max_blocks || !checks_are_sane(blocks.checks) ||
+        !backing_is_sane(backing))
         return EINVAL;
     c.name = blocks.name;
     c.max_kept = c.max_kept_bytes = BP_UNLIMITED;
@@ -503,7 +436,7 @@ int bp_buckets_destroy(bp_buckets *arg)
     }
     atomic_store_explicit(&b->magic, BUCKETS_DEAD, memory_order_relaxed); /* pairs with buckets_enter */
     b->pub.quick_max = 0;
-    b->pub.end = 0;
+    b->pub.span = 0;
     make_unknown(b); /* first, for fork takes the locks of what is known */
     for (size_t i = 0; i <= b->sizes; i++) {
         struct place *place = i < b->sizes ? &b->places[i] : &b->transient;

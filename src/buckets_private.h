@@ -16,8 +16,9 @@ enum { BUCKETS_MOST = 4 * 64 };
 /* The `bucket` of a transient buffer: none. */
 #define TRANSIENT ((uint32_t)1 << 30)
 
-/* A buffer's `bucket` is where that is in struct bp_buckets, or TRANSIENT. And this flag, when its arena is to be
- * reset when it is put back: so it is beyond all places, and the inline path leaves it to bp_buckets_put_slow. */
+/* A buffer's `bucket` is where that is in struct bp_buckets, or TRANSIENT. And this flag, when its arena is
+ * to be reset when it is put back: so it is beyond all places, and the inline path leaves it to
+ * bp_buckets_put_slow. */
 #define TO_RESET ((uint32_t)1 << 31)
 
 /* One bucket, or the pool of the transient buffers. */
@@ -52,10 +53,11 @@ static_assert(offsetof(struct buckets, bucket) == offsetof(struct buckets, pub) 
 static_assert(offsetof(struct bp_buckets, quick_max) == 2 * sizeof(size_t), "ABI: inlined into programs");
 static_assert(offsetof(struct bp_buckets, quick_min) == 3 * sizeof(size_t), "ABI: inlined into programs");
 static_assert(offsetof(struct bp_buckets, step) == 4 * sizeof(size_t), "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, end) == 4 * sizeof(size_t) + 8, "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, span) == 4 * sizeof(size_t) + 8, "ABI: inlined into programs");
 static_assert(offsetof(struct bp_buckets, small) == 4 * sizeof(size_t) + 16, "ABI: inlined into programs");
-static_assert(sizeof(struct bp_buckets) % sizeof(struct bp_bucket) == 0, "`none` and `bucket` share their grid");
-static_assert(sizeof(struct bp_buckets) + BUCKETS_MOST * sizeof(struct bp_bucket) <= UINT16_MAX, "fits in `small`");
+static_assert(sizeof(struct bp_buckets) % sizeof(struct bp_bucket) == 0, "one grid for all of them");
+static_assert(sizeof(struct bp_buckets) + BUCKETS_MOST * sizeof(struct bp_bucket) <= UINT16_MAX,
+              "a place fits in an element of `small`");
 static_assert(sizeof(struct bp_bucket) == 2 * sizeof(size_t), "ABI: inlined into programs");
 
 /* The bucket pool behind the argument of a public call: that of NULL callers for NULL; NULL, reported, for a
@@ -72,7 +74,7 @@ static inline bp_pool *place_pool(const struct place *place)
  * error. */
 int buckets_make_pool(struct buckets *b, uint32_t i, bp_pool **out);
 
-/* Calls for each place, smallest first and the transient one last: its number. */
+/* The place with that number. */
 static inline struct place *buckets_place(struct buckets *b, uint32_t i)
 {
     return i == TRANSIENT ? &b->transient : &b->places[i];
@@ -92,8 +94,13 @@ static inline uint32_t bucket_place(uint32_t i)
 
 static inline uint32_t bucket_number(uint32_t place)
 {
-    return (uint32_t)((place - sizeof(struct bp_buckets)) / sizeof(struct bp_bucket)); /* may be none: check */
+    /* Of what is no place some number that no bucket has. */
+    return (uint32_t)((place - sizeof(struct bp_buckets)) / sizeof(struct bp_bucket));
 }
+
+/* Of the budget: see there. */
+void buckets_make_room(struct kept_budget *budget, bp_pool *asker, size_t bytes);
+void buckets_emptied(struct kept_budget *budget, bp_pool *pool);
 
 /* Where a size goes. False: nowhere. */
 bool buckets_index(const struct buckets *b, size_t size, uint32_t *i);

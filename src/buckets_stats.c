@@ -156,7 +156,8 @@ static void print_json(FILE *file, struct buckets *b, const struct bp_buckets_st
             continue;
         fprintf(file, "%s{", any ? ", " : "");
         for (size_t k = 0; k < COLUMNS; k++)
-            fprintf(file, "%s\"%s\": %" PRIu64, k == 0 ? "" : ", ", columns[k].name, value_at(&s, columns[k].offset));
+            fprintf(file, "%s\"%s\": %" PRIu64, k == 0 ? "" : ", ", columns[k].name,
+                    value_at(&s, columns[k].offset));
         fprintf(file, "}");
         any = true;
     }

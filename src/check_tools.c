@@ -18,6 +18,8 @@
 #define VALGRIND_DESTROY_MEMPOOL(pool) (void)(pool)
 #define VALGRIND_MEMPOOL_ALLOC(pool, p, size) (void)(p)
 #define VALGRIND_MEMPOOL_FREE(pool, p) (void)(p)
+#define VALGRIND_MEMPOOL_CHANGE(pool, p, q, size) ((void)(pool), (void)(size))
+#define VALGRIND_MAKE_MEM_UNDEFINED(p, size) ((void)(p), 0)
 #define VALGRIND_MAKE_MEM_NOACCESS(p, size) (void)(p)
 #define VALGRIND_MAKE_MEM_DEFINED(p, size) ((void)(p), 0)
 #endif
@@ -89,6 +91,15 @@ void tool_block_gone(const void *anchor, char *p)
 {
     if (on_valgrind())
         VALGRIND_MEMPOOL_FREE(anchor, p);
+}
+
+void tool_block_resized(const void *anchor, char *p, size_t before, size_t size)
+{
+    if (!on_valgrind())
+        return;
+    VALGRIND_MEMPOOL_CHANGE(anchor, p, p, size);
+    if (size > before)
+        (void)VALGRIND_MAKE_MEM_UNDEFINED(p + before, size - before);
 }
 
 static void (*tell_about)(const void *address);

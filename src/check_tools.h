@@ -25,6 +25,9 @@ void tool_show(char *p, const char *end);
 void tool_block(const void *anchor, char *p, size_t size);
 void tool_block_gone(const void *anchor, char *p);
 
+/* It has another size now; what it has grown by is undefined. */
+void tool_block_resized(const void *anchor, char *p, size_t before, size_t size);
+
 /* Has `tell(address)` called when the tool has printed a report about an address; once in the process. */
 void tool_on_report(void (*tell)(const void *address));
 

@@ -28,6 +28,7 @@
 #include "check_tools.h"
 #include "misuse_private.h"
 #include "os.h"
+#include "pool_private.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -41,13 +42,15 @@ enum {
     FILL_BYTE = 0xAB,
     STAY_MAX = 4096 /* records of dropped blocks before the cursor goes down */
 };
+#define SLACK_MAX ((size_t)1 << 30) /* bytes that a block's alignment may cost in memory */
 
 struct block {
     char *place, *place_end;
     char *start;
-    size_t size;    /* bytes as asked for */
+    size_t size;    /* bytes as asked for; of a mark: how many share the record */
+    size_t align;   /* as asked for */
     size_t counted; /* bytes of it and of padding in `used`; of a mark: what `used` was */
-    uint64_t mark;  /* the number of a mark, which has a record but no bytes; 0: a block */
+    uint64_t mark;  /* the number of a mark, unique in the process, which has a record but no bytes; 0: a block */
     bool dropped;
     struct misuse_stack stack;
 };
@@ -65,13 +68,14 @@ struct checks {
     size_t used;             /* bytes, see the head */
     struct block_list block; /* of the present unit of work */
     struct block_list last;  /* of the one before */
-    uint64_t marks;
     const char *site;        /* what the arena was checked out for when blocks were dropped last */
     struct checks *next, *previous; /* sync: all_lock */
 };
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct checks *all; /* sync: all_lock */
+
+static _Atomic(uint64_t) marks; /* taken so far. Relaxed; pairs with itself */
 
 /* ---- which checks ---- */
 
@@ -114,23 +118,23 @@ static unsigned parse(const char *list)
     return what;
 }
 
-static unsigned default_checks;
-static pthread_once_t default_once = PTHREAD_ONCE_INIT;
-
-static void find_default(void)
-{
-    const char *list = secure_getenv("BUMPOOL_CHECK");
-
-    if (list != NULL)
-        default_checks = parse(list);
-    else if (tool_name() != NULL)
-        default_checks = BP_CHECK_POISON | BP_CHECK_REDZONE | BP_CHECK_QUARANTINE;
-}
-
 unsigned bp_check_default(void)
 {
-    pthread_once(&default_once, find_default);
-    return default_checks;
+    /* The flags plus one, 0 before the first call. No pthread_once, which ends with a system call. Relaxed, pairs
+     * with itself: two threads may both parse, and find the same. */
+    static _Atomic(unsigned) known;
+    unsigned what = atomic_load_explicit(&known, memory_order_relaxed);
+    const char *list;
+
+    if (what != 0)
+        return what - 1;
+    list = secure_getenv("BUMPOOL_CHECK");
+    if (list != NULL)
+        what = parse(list);
+    else if (tool_name() != NULL)
+        what = BP_CHECK_POISON | BP_CHECK_REDZONE | BP_CHECK_QUARANTINE;
+    atomic_store_explicit(&known, what + 1, memory_order_relaxed);
+    return what;
 }
 
 const char *bp_check_tool(void)
@@ -143,7 +147,7 @@ unsigned check_effective(unsigned config)
     return config == 0 ? bp_check_default() : config & (unsigned)BP_CHECK_ALL;
 }
 
-/* ---- reports ---- */
+/* ---- reports: noted, and told by check_tell ---- */
 
 static const bp_pool *pool_of(const struct arena *a)
 {
@@ -165,26 +169,31 @@ static const char *describe(const struct arena *a, char *text, size_t size)
     return text;
 }
 
-static size_t offset_in(struct arena *a, const char *p)
+/* In its segment. */
+static size_t offset_in(const struct arena *a, const char *p)
 {
-    return (size_t)(p - (const char *)arena_segment_of(a, p)->start);
+    const struct segment *s = a->newest;
+
+    while (s->older != NULL && ((uintptr_t)p < (uintptr_t)s->start || (uintptr_t)p >= (uintptr_t)s->end))
+        s = s->older;
+    return (size_t)((uintptr_t)p - (uintptr_t)s->start);
 }
 
-/* A byte of a red zone of `b` was written, and became `value`. */
-static void report_zone(struct arena *a, const struct block *b, const char *byte, int value)
+/* A byte of a red zone of `b` was written, and can be read. */
+static void report_zone(struct arena *a, const struct block *b, const char *byte)
 {
+    unsigned value = (unsigned char)*byte;
     char who[160];
 
     describe(a, who, sizeof who);
     if (byte < b->start)
-        misuse_report_block(BP_MISUSE_OVERRUN, pool_of(a), &a->pub, &b->stack,
-                            "underrun in %s: the byte %zu before a block of %zu bytes (at %p) is 0x%02x", who,
-                            (size_t)(b->start - byte), b->size, (void *)b->start, (unsigned)value);
+        misuse_note_block(BP_MISUSE_OVERRUN, pool_of(a), &a->pub, &b->stack,
+                          "underrun in %s: the byte %zu before a block of %zu bytes (at %p) is 0x%02x", who,
+                          (size_t)(b->start - byte), b->size, (void *)b->start, value);
     else
-        misuse_report_block(BP_MISUSE_OVERRUN, pool_of(a), &a->pub, &b->stack,
-                            "overrun in %s: the byte %zu after a block of %zu bytes (at %p) is 0x%02x", who,
-                            (size_t)(byte - (b->start + b->size)) + 1, b->size, (void *)b->start,
-                            (unsigned)value);
+        misuse_note_block(BP_MISUSE_OVERRUN, pool_of(a), &a->pub, &b->stack,
+                          "overrun in %s: the byte %zu after a block of %zu bytes (at %p) is 0x%02x", who,
+                          (size_t)(byte - (b->start + b->size)) + 1, b->size, (void *)b->start, value);
 }
 
 static const struct block *find_in(const struct block_list *list, const char *p)
@@ -208,14 +217,14 @@ static void report_dropped(struct arena *a, const char *byte)
         b = find_in(&a->checks->last, byte);
     describe(a, who, sizeof who);
     if (b == NULL)
-        misuse_report_block(BP_MISUSE_USE_AFTER_DROP, pool_of(a), &a->pub, NULL,
-                            "use after drop in %s: offset %zu, dropped by reset, rewind or give_back, "
-                            "was written later", who, offset_in(a, byte));
+        misuse_note_block(BP_MISUSE_USE_AFTER_DROP, pool_of(a), &a->pub, NULL,
+                          "use after drop in %s: offset %zu, dropped by reset, rewind or give_back, "
+                          "was written later", who, offset_in(a, byte));
     else
-        misuse_report_block(BP_MISUSE_USE_AFTER_DROP, pool_of(a), &a->pub, &b->stack,
-                            "use after drop in %s: byte %td of a block of %zu bytes (at %p), dropped by reset, "
-                            "rewind or give_back, was written later", who, byte - b->start, b->size,
-                            (void *)b->start);
+        misuse_note_block(BP_MISUSE_USE_AFTER_DROP, pool_of(a), &a->pub, &b->stack,
+                          "use after drop in %s: byte %td of a block of %zu bytes (at %p), dropped by reset, "
+                          "rewind or give_back, was written later", who, byte - b->start, b->size,
+                          (void *)b->start);
 }
 
 /* ---- what the bytes say ---- */
@@ -330,7 +339,6 @@ static void drop_block(struct arena *a, struct block *b)
 {
     struct checks *c = a->checks;
     const char *spoilt;
-    int value = 0;
 
     b->dropped = true;
     if (b->mark != 0)
@@ -339,15 +347,10 @@ static void drop_block(struct arena *a, struct block *b)
     tool_show(b->place, b->place_end);
     spoilt = spoilt_zone(c, b);
     if (spoilt != NULL)
-        value = (unsigned char)*spoilt;
+        report_zone(a, b, spoilt);
     if (poisons(c)) {
         fill(b->place, b->place_end, POISON_BYTE);
         tool_hide(b->place, b->place_end);
-    }
-    if (spoilt != NULL) { /* last: the handler may leave by longjmp */
-        struct block copy = *b;
-
-        report_zone(a, &copy, spoilt, value);
     }
 }
 
@@ -430,25 +433,28 @@ int check_make(unsigned config, bp_backing **backing, struct checks **out)
     *out = NULL;
     if (what == 0)
         return 0;
+    pool_fork_init();
     c = calloc(1, sizeof *c);
+    if (c != NULL) {
+        c->what = what;
+        if ((what & BP_CHECK_GUARD) != 0)
+            *backing = bp_backing_guard();
+        misuse_stack_take(&first, NULL); /* the first time loads a library */
+        tool_on_report(tell_of_address);
+    }
     os_restore_errno(saved);
-    if (c == NULL)
-        return ENOMEM;
-    c->what = what;
-    if ((what & BP_CHECK_GUARD) != 0)
-        *backing = bp_backing_guard();
-    misuse_stack_take(&first, NULL); /* the first time loads a library */
-    tool_on_report(tell_of_address);
     *out = c;
-    return 0;
+    return c != NULL ? 0 : ENOMEM;
 }
 
 void check_gone(struct arena *a)
 {
     static struct checks gone = { .idle = true };
+    struct checks *c = a->checks;
 
-    check_unmake(a->checks);
-    a->checks = a->checks != NULL ? &gone : NULL;
+    if (c != NULL)
+        a->checks = &gone;
+    check_unmake(c);
 }
 
 void check_unmake(struct checks *c)
@@ -498,15 +504,13 @@ static void *refuse(int error)
     return NULL;
 }
 
-/* What a block adds to `used`; false: a fixed arena has no room for it. */
-static bool count_block(const struct arena *a, size_t size, size_t align, size_t *counted)
+/* Whether a fixed arena has room for a block, had it no red zones, and what that would add to `used`. */
+static bool has_room(const struct arena *a, size_t size, size_t align, size_t *counted)
 {
-    size_t pad = align > BP_ALIGNMENT ? (size_t)(0 - ((uintptr_t)a->first.start + a->checks->used)) & (align - 1) : 0;
+    size_t pad = (size_t)(0 - ((uintptr_t)a->first.start + a->checks->used)) & (align - 1);
     size_t room = (size_t)(a->first.end - a->first.start) - a->checks->used;
 
     *counted = pad + round_up_16(size);
-    if ((a->flags & ARENA_FIXED) == 0)
-        return true;
     return pad <= room && size <= room - pad;
 }
 
@@ -527,12 +531,15 @@ static bool place_alone(struct arena *a, struct block *b, size_t align)
 
 static bool place_in_row(struct arena *a, struct block *b, size_t align)
 {
-    size_t zone = zone_of(a->checks);
-    size_t slack = align - BP_ALIGNMENT, total = zone + slack + round_up_16(b->size) + zone;
+    size_t zone = zone_of(a->checks), need = zone + round_up_16(b->size) + zone;
+    size_t slack = (size_t)(0 - (uintptr_t)(a->pub.cursor + zone)) & (align - 1), total = slack + need;
     struct segment *s;
     char *p, *dirty;
 
-    if (total > PTRDIFF_MAX - BP_ALIGNMENT)
+    if (total > (size_t)(a->current->end - a->pub.cursor)) /* who knows where the next segment begins */
+        total = align - BP_ALIGNMENT + need;
+    /* The slack is written, which makes memory of what in an unchecked arena is but addresses. */
+    if (total > PTRDIFF_MAX - BP_ALIGNMENT || total - need > SLACK_MAX)
         return false;
     p = arena_bump(a, total, BP_ALIGNMENT);
     if (p == NULL)
@@ -547,21 +554,17 @@ static bool place_in_row(struct arena *a, struct block *b, size_t align)
     return true;
 }
 
-void *check_alloc(struct arena *a, size_t size, size_t align)
+/* `first` is the return address for the block's stack to begin with. */
+static void *make_block(struct arena *a, size_t size, size_t align, const void *first)
 {
     struct checks *c = a->checks;
-    struct block b = { .size = size };
+    struct block b = { .size = size, .align = align };
     struct block *record;
     bool placed;
 
-    if (check_is_idle(a, "allocation"))
-        return refuse(EINVAL);
-    if ((a->flags & ARENA_IN_CLEANUP) != 0)
-        return refuse(misuse_report(BP_MISUSE_CLEANUP_ALLOCATES, pool_of(a), &a->pub,
-                                    "a cleanup of arena %p allocates %zu bytes from it, which the reset that "
-                                    "called it drops", (void *)a, size));
-    if (size > PTRDIFF_MAX - 4 * ZONE || align > PTRDIFF_MAX || size > PTRDIFF_MAX - 4 * ZONE - align ||
-        !count_block(a, size, align, &b.counted))
+    if (size > PTRDIFF_MAX - 4 * ZONE || align > PTRDIFF_MAX || size > PTRDIFF_MAX - 4 * ZONE - align)
+        return refuse(ENOMEM);
+    if ((a->flags & ARENA_FIXED) != 0 && !has_room(a, size, align, &b.counted))
         return refuse(ENOMEM);
     record = block_push(&c->block); /* first, for it may fail */
     if (record == NULL)
@@ -573,7 +576,9 @@ void *check_alloc(struct arena *a, size_t size, size_t align)
         return refuse(ENOMEM);
     }
     a->pub.limit = a->pub.cursor;
-    misuse_stack_take(&b.stack, __builtin_return_address(0));
+    if ((a->flags & ARENA_FIXED) == 0)
+        b.counted = round_up_16(size) + (placed ? 0 : (size_t)(b.start - b.place) - zone_of(c));
+    misuse_stack_take(&b.stack, first);
     *record = b;
     c->used += b.counted;
 
@@ -587,16 +592,57 @@ void *check_alloc(struct arena *a, size_t size, size_t align)
     return b.start;
 }
 
+/* Reports an allocation that is an error in itself. */
+static int refuses(struct arena *a, size_t size)
+{
+    if (check_is_idle(a, "allocation"))
+        return EINVAL;
+    if ((a->flags & ARENA_IN_CLEANUP) == 0)
+        return 0;
+    return misuse_report(BP_MISUSE_CLEANUP_ALLOCATES, pool_of(a), &a->pub,
+                         "a cleanup of arena %p allocates %zu bytes from it, which the reset that called it drops",
+                         (void *)a, size);
+}
+
+void *check_alloc(struct arena *a, size_t size, size_t align)
+{
+    int error = refuses(a, size);
+    void *p = error != 0 ? refuse(error) : make_block(a, size, align, __builtin_return_address(0));
+
+    check_tell();
+    return p;
+}
+
 /* Whether only what is dropped comes after a block, and whether a mark that is alive does. */
 static void place_in_list(const struct checks *c, const struct block *b, bool *is_last, bool *under_a_mark)
 {
     *is_last = true;
     *under_a_mark = false;
     for (const struct block *later = b + 1; later < c->block.item + c->block.count; later++)
-        if (!later->dropped) {
+        if (!later->dropped && (later->mark != 0 || later->counted != 0)) { /* else it has no bytes */
             *is_last = false;
             *under_a_mark |= later->mark != 0;
         }
+}
+
+/* Shows a block's zones, which are to be written anew, and looks at them. Returns how many errors there are. */
+static size_t open_zones(struct arena *a, const struct block *b)
+{
+    const char *spoilt;
+
+    tool_show(b->place, b->start);
+    tool_show(b->start + b->size, b->place_end);
+    spoilt = spoilt_zone(a->checks, b);
+    if (spoilt != NULL)
+        report_zone(a, b, spoilt);
+    return spoilt != NULL;
+}
+
+static void close_zones(const struct checks *c, struct block *b)
+{
+    if (has_zones(c))
+        write_zones(b);
+    hide_zones(c, b);
 }
 
 /* In place. */
@@ -604,33 +650,63 @@ static void shrink(struct arena *a, struct block *b, size_t size, bool is_last)
 {
     struct checks *c = a->checks;
     size_t freed = is_last ? round_up_16(b->size) - round_up_16(size) : 0;
-    const char *spoilt;
-    struct block before = *b;
 
-    tool_show(b->start + size, b->place_end);
-    tool_show(b->place, b->start);
-    spoilt = spoilt_zone(c, b);
+    (void)open_zones(a, b);
+    tool_show(b->start + size, b->start + b->size);
+    tool_block_resized(a, b->start, b->size, size);
     b->size = size;
     b->counted -= freed;
     c->used -= freed;
-    if (spoilt != NULL)
-        report_zone(a, &before, spoilt, (unsigned char)*spoilt);
-    if (has_zones(c))
-        write_zones(b);
-    hide_zones(c, b);
+    close_zones(c, b);
 }
 
-void *check_realloc(struct arena *a, char *p, size_t old_size, size_t new_size)
+/* The last block, in place. False: there is no room. */
+static bool grow(struct arena *a, struct block *b, size_t size)
+{
+    size_t more = round_up_16(size) - round_up_16(b->size), before = b->size;
+    struct checks *c = a->checks;
+    char *end, *dirty;
+
+    if (b->place_end != a->pub.cursor || (uintptr_t)b->place < (uintptr_t)a->current->start ||
+        round_up_16(size) + zone_of(c) > (size_t)(a->current->end - b->start))
+        return false;
+    if ((a->flags & ARENA_FIXED) != 0 && more > (size_t)(a->first.end - a->first.start) - c->used)
+        return false;
+    end = b->start + round_up_16(size) + zone_of(c);
+    if (end > b->place_end) { /* it may have been larger before */
+        if (arena_commit(a, end) != 0)
+            return false;
+        dirty = a->current->touched < end ? a->current->touched : end;
+        if (poisons(c))
+            (void)look_at_dropped(a, b->place_end, dirty, true);
+        tool_show(b->place_end, end);
+        a->pub.cursor = a->pub.limit = end;
+    }
+    (void)open_zones(a, b);
+    if (end > b->place_end)
+        b->place_end = end;
+    b->size = size;
+    b->counted += more;
+    c->used += more;
+    tool_show(b->start + before, b->place_end);
+    if ((c->what & BP_CHECK_FILL) != 0)
+        fill(b->start + before, b->start + size, FILL_BYTE);
+    tool_block_resized(a, b->start, before, size);
+    close_zones(c, b);
+    return true;
+}
+
+static void *resize(struct arena *a, char *p, size_t old_size, size_t new_size, const void *first)
 {
     bool is_last = false, under_a_mark = false;
     struct checks *c = a->checks;
     struct block *b;
-    size_t counted;
+    size_t counted, align;
     void *q;
 
-    if (check_is_idle(a, "realloc"))
-        return refuse(EINVAL);
-    b = old_size != 0 ? find_block(c, p) : NULL;
+    b = find_block(c, p);
+    if (old_size == 0 && zone_of(c) == 0) /* then one of 0 bytes may lie where another does */
+        b = NULL;
     if (b == NULL && old_size != 0) {
         misuse_report(BP_MISUSE_BAD_BLOCK, pool_of(a), &a->pub, "realloc of %p, which is no block of arena %p",
                       (void *)p, (void *)a);
@@ -650,9 +726,13 @@ void *check_realloc(struct arena *a, char *p, size_t old_size, size_t new_size)
             shrink(a, b, new_size, is_last);
         return p;
     }
-    counted = is_last ? b->counted : 0; /* an unchecked arena grows it in place */
+    if (is_last && grow(a, b, new_size))
+        return p;
+    /* The last block an unchecked arena grows in place, with the alignment and the padding that it has. */
+    counted = is_last ? b->counted : 0;
+    align = is_last ? b->align : BP_ALIGNMENT;
     c->used -= counted;
-    q = check_alloc(a, new_size, BP_ALIGNMENT);
+    q = make_block(a, new_size, align, first);
     if (q == NULL) {
         c->used += counted;
         return NULL;
@@ -661,6 +741,15 @@ void *check_realloc(struct arena *a, char *p, size_t old_size, size_t new_size)
     b = b != NULL ? find_block(c, p) : NULL; /* the list may have moved */
     if (b != NULL && !under_a_mark) /* else a rewind brings it back */
         drop_block(a, b);
+    return q;
+}
+
+void *check_realloc(struct arena *a, char *p, size_t old_size, size_t new_size)
+{
+    int error = check_is_idle(a, "realloc") ? EINVAL : new_size > old_size ? refuses(a, new_size) : 0;
+    void *q = error != 0 ? refuse(error) : resize(a, p, old_size, new_size, __builtin_return_address(0));
+
+    check_tell();
     return q;
 }
 
@@ -682,22 +771,38 @@ char *check_reset(struct arena *a)
 void check_mark(struct arena *a, bp_mark *mark)
 {
     struct checks *c = a->checks;
-    struct block *record;
+    struct block *record = c->block.item + c->block.count;
 
-    (void)check_is_idle(a, "mark");
-    mark->earlier = c->block.count;
-    mark->epoch = 0; /* no memory: not known apart from others */
-    record = block_push(&c->block);
-    if (record == NULL)
-        return;
-    mark->epoch = record->mark = ++c->marks;
-    record->counted = c->used;
+    /* Programs that mark and rewind for ever are not to have records for ever: where nothing lies between, one
+     * does for several marks. */
+    while (record > c->block.item && record[-1].dropped)
+        record--;
+    if (record > c->block.item && record[-1].mark != 0 && record[-1].counted == c->used) {
+        record--;
+    } else {
+        record = block_push(&c->block);
+        if (record == NULL) {
+            mark->earlier = c->block.count;
+            mark->epoch = 0; /* not known apart from others */
+            return;
+        }
+        record->mark = atomic_fetch_add_explicit(&marks, 1, memory_order_relaxed) + 1;
+        record->counted = c->used;
+    }
+    record->size++;
+    mark->earlier = (size_t)(record - c->block.item);
+    mark->epoch = record->mark;
 }
 
 void check_unmark(struct arena *a, const bp_mark *mark)
 {
-    if (mark->epoch != 0)
-        a->checks->block.item[mark->earlier].dropped = true;
+    struct block_list *list = &a->checks->block;
+
+    if (mark->epoch == 0 || !check_mark_is_alive(a, mark) || --list->item[mark->earlier].size != 0)
+        return;
+    list->item[mark->earlier].dropped = true;
+    while (list->count != 0 && list->item[list->count - 1].mark != 0 && list->item[list->count - 1].dropped)
+        list->count--;
 }
 
 bool check_mark_is_alive(const struct arena *a, const bp_mark *mark)
@@ -759,22 +864,15 @@ size_t bp_arena_check(bp_arena *pub)
     if (c == NULL || check_is_idle(a, "check"))
         return 0;
     errors = look(a);
-    for (size_t i = 0; i < c->block.count; i++) { /* the handler may allocate from the arena */
-        struct block b = c->block.item[i];
-        const char *spoilt;
+    for (size_t i = 0; i < c->block.count && has_zones(c); i++) {
+        struct block *b = &c->block.item[i];
 
-        if (b.dropped || b.mark != 0 || !has_zones(c))
+        if (b->dropped || b->mark != 0)
             continue;
-        tool_show(b.place, b.start);
-        tool_show(b.start + b.size, b.place_end);
-        spoilt = spoilt_zone(c, &b);
-        if (spoilt != NULL) {
-            report_zone(a, &b, spoilt, (unsigned char)*spoilt);
-            write_zones(&b); /* one report is enough */
-            errors++;
-        }
-        hide_zones(c, &b);
+        errors += open_zones(a, b);
+        close_zones(c, b); /* one report is enough */
     }
+    check_tell();
     return errors;
 }
 
@@ -798,7 +896,7 @@ const struct misuse_stack *check_live_since(const struct arena *a)
     return &a->checks->from;
 }
 
-bool check_is_idle(struct arena *a, const char *call)
+bool check_is_idle(const struct arena *a, const char *call)
 {
     char who[160];
 
@@ -812,9 +910,15 @@ bool check_is_idle(struct arena *a, const char *call)
     return true;
 }
 
-size_t check_look(struct arena *a)
+void check_look(struct arena *a)
 {
-    return look(a);
+    (void)look(a);
+    check_tell();
+}
+
+void check_tell(void)
+{
+    misuse_tell();
 }
 
 void check_settle(struct arena *a)

@@ -54,10 +54,14 @@ void check_set_live(struct arena *a, const struct misuse_stack *from);
 const struct misuse_stack *check_live_since(const struct arena *a);
 
 /* For any arena: reports a call on an arena that has been given back. */
-bool check_is_idle(struct arena *a, const char *call);
+bool check_is_idle(const struct arena *a, const char *call);
 
-/* Looks at what was dropped. Returns how many errors were reported. No lock may be held. */
-size_t check_look(struct arena *a);
+/* Looks at what was dropped, and reports. No lock may be held. */
+void check_look(struct arena *a);
+
+/* Reports what this thread has found in calls of other functions here, which only take note of it: a handler may
+ * leave by longjmp or use the arena, so it is called when all is done, before a public call returns. */
+void check_tell(void);
 
 /* For an empty arena: looks at what was dropped for the last time, since its pages are about to change. */
 void check_settle(struct arena *a);

@@ -7,10 +7,12 @@
 #include "config.h"
 
 #include "misuse_private.h"
+#include "os.h"
 
 #ifdef HAVE_EXECINFO_H
 #include <execinfo.h>
 #endif
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,14 +53,14 @@ static void print(const struct bp_misuse *misuse)
     }
 }
 
-static int report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
-                  const struct misuse_stack *stack, const char *format, va_list args)
+enum { MESSAGE = 256 };
+
+static int call(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                const struct misuse_stack *stack, const char *message)
 {
     void (*fn)(const struct bp_misuse *misuse, void *data);
-    char message[256];
     void *data;
 
-    (void)vsnprintf(message, sizeof message, format, args);
     pthread_mutex_lock(&handler_lock);
     fn = handler;
     data = handler_data;
@@ -80,6 +82,15 @@ static int report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena 
     return kind == BP_MISUSE_BUSY_ARENA || kind == BP_MISUSE_LIVE_ARENAS || kind == BP_MISUSE_CLEANUP_ALLOCATES ?
                EBUSY :
                EINVAL;
+}
+
+static int report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                  const struct misuse_stack *stack, const char *format, va_list args)
+{
+    char message[MESSAGE];
+
+    (void)vsnprintf(message, sizeof message, format, args);
+    return call(kind, pool, arena, stack, message);
 }
 
 int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena, const char *format, ...)
@@ -104,6 +115,61 @@ int misuse_report_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_
     va_end(args);
     return rc;
 }
+
+/* ---- noted, to be told later ---- */
+
+struct noted {
+    struct noted *next;
+    enum bp_misuse_kind kind;
+    const bp_pool *pool;
+    const bp_arena *arena;
+    struct misuse_stack stack;
+    char message[MESSAGE];
+};
+
+/* Oldest first; `noted_last` is valid while there is a first. A thread's, so that what is found in an arena can be
+ * told when the arena is somebody else's already. What a handler's longjmp leaves here is told next time. */
+static _Thread_local struct noted *noted_first __attribute__((tls_model("initial-exec")));
+static _Thread_local struct noted *noted_last __attribute__((tls_model("initial-exec")));
+
+void misuse_note_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                       const struct misuse_stack *stack, const char *format, ...)
+{
+    int saved = errno;
+    struct noted *n = malloc(sizeof *n);
+    va_list args;
+
+    va_start(args, format);
+    if (n != NULL) {
+        n->next = NULL;
+        n->kind = kind;
+        n->pool = pool;
+        n->arena = arena;
+        n->stack.depth = 0;
+        if (stack != NULL)
+            n->stack = *stack;
+        (void)vsnprintf(n->message, sizeof n->message, format, args);
+        *(noted_first != NULL ? &noted_last->next : &noted_first) = n;
+        noted_last = n;
+    } else { /* better now than not at all */
+        (void)report(kind, pool, arena, stack, format, args);
+    }
+    va_end(args);
+    os_restore_errno(saved);
+}
+
+void misuse_tell(void)
+{
+    while (BP_UNLIKELY(noted_first != NULL)) {
+        struct noted n = *noted_first;
+
+        free(noted_first);
+        noted_first = n.next;
+        (void)call(n.kind, n.pool, n.arena, &n.stack, n.message);
+    }
+}
+
+/* ---- stacks ---- */
 
 void misuse_stack_print(const struct misuse_stack *stack)
 {

@@ -22,6 +22,14 @@ struct misuse_stack {
 int misuse_report_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
                         const struct misuse_stack *stack, const char *format, ...) BP_PRINTF(5, 6);
 
+/* The same, but the handler is called by the next misuse_tell of this thread: for what is found in the middle of
+ * something that a handler must not see, or leave by longjmp, half-done. Locks may be held. */
+void misuse_note_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                       const struct misuse_stack *stack, const char *format, ...) BP_PRINTF(5, 6);
+
+/* Calls the handler for what this thread has noted, oldest first. Last thing before a public call returns. */
+void misuse_tell(void);
+
 /* Fills *stack with return addresses, `first` the innermost (NULL: that of whoever calls this); empty where the
  * system cannot say. */
 void misuse_stack_take(struct misuse_stack *stack, const void *first);

@@ -72,8 +72,8 @@ static int obtain(bp_pool *pool, struct arena **out, bool *counted)
             break;
     }
     rc = pool_mint(pool, out);
-    if (rc == 0)
-        return 0;
+    if (rc == 0 || pool->closed || pool->first_waiter != NULL)
+        return rc;
     *out = pool_take_quarantined(pool);
     *counted = *out != NULL;
     return *out != NULL ? 0 : rc;
@@ -110,9 +110,9 @@ static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
     pool_leave(pool, NULL);
     if (rc != 0)
         return rc;
-    if (a->checks != NULL)
-        (void)check_look(a);
     *out = &a->pub;
+    if (a->checks != NULL)
+        check_look(a);
     return 0;
 }
 
@@ -377,7 +377,7 @@ static int give_back_locked(bp_pool *arg, bp_arena *arena)
     struct bp_waiter *served = NULL;
     struct arena *a, *dispose = NULL;
     struct lane *mine;
-    unsigned slab = 0;
+    unsigned slab = 0, pool_checks; /* the pool may be gone when all is done */
 
     if (pool == NULL || arena == NULL)
         return EINVAL;
@@ -385,6 +385,7 @@ static int give_back_locked(bp_pool *arg, bp_arena *arena)
     if (a == NULL)
         return misuse_report(BP_MISUSE_FOREIGN_ARENA, arg, arena, "give_back: %p is no arena of pool \"%s\"",
                              (void *)arena, pool->name);
+    pool_checks = pool->checks;
     mine = lane_mine(pool);
     pthread_mutex_lock(&pool->lock);
     if ((a->state == STATE_GIVEN_BACK && atomic_load_explicit(&a->home, memory_order_relaxed) == &bp_lane_offset) ||
@@ -426,6 +427,8 @@ static int give_back_locked(bp_pool *arg, bp_arena *arena)
     if (dispose != NULL)
         pool_dispose(pool, dispose);
     pool_leave(pool, served);
+    if (pool_checks != 0)
+        check_tell();
     return 0;
 }
 

@@ -7,6 +7,7 @@
  * used. All cold ones are older than all warm ones, and a second release has nothing to walk over.
  */
 #define _GNU_SOURCE
+#include "checks.h"
 #include "lane.h"
 #include "pool_private.h"
 
@@ -62,6 +63,7 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
     pool_leave(pool, NULL);
     if (added != NULL)
         *added = done;
+    check_tell();
     return rc;
 }
 
@@ -115,6 +117,7 @@ size_t bp_pool_release_idle(bp_pool *arg)
             break;
     }
     pool_leave(pool, NULL);
+    check_tell();
     return sum;
 }
 
@@ -125,8 +128,8 @@ void pool_drop_places(bp_pool *pool)
     pool_leave(pool, NULL);
 }
 
-/* Up to RELEASE_BATCH of the oldest idle arenas, linked by next and not counted any more, for at least `bytes`;
- * *shed is what they come to. */
+/* Up to RELEASE_BATCH of the oldest idle arenas, linked by next and not counted any more, until they come to
+ * `bytes`; *shed is what they come to. */
 static struct arena *take_oldest(bp_pool *pool, size_t bytes, size_t *shed)
 {
     struct arena *chain = NULL;
@@ -157,7 +160,8 @@ size_t pool_shed(bp_pool *pool, size_t bytes)
         size_t shed;
         struct arena *chain = take_oldest(pool, bytes - sum, &shed);
 
-        if (chain == NULL && lanes_drain(pool, LANE_IDLE, false)) /* the newest of each thread are the last to go */
+        /* The newest of each thread are the last to go. */
+        if (chain == NULL && lanes_drain(pool, LANE_IDLE, false))
             chain = take_oldest(pool, bytes - sum, &shed);
         if (chain == NULL)
             break;
@@ -199,5 +203,6 @@ int bp_pool_trim(bp_pool *arg, size_t limit)
             pool_dispose(pool, chain);
     } while (chain != NULL);
     pool_leave(pool, NULL);
+    check_tell();
     return 0;
 }

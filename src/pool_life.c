@@ -220,7 +220,8 @@ bp_pool *pool_enter(bp_pool *pool, const char *call)
     return NULL;
 }
 
-int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct kept_budget *budget, bp_pool **out)
+int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct kept_budget *budget,
+                bp_pool **out)
 {
     struct bp_pool_config c = BP_POOL_CONFIG_INIT;
     struct bp_arena_config arena = BP_ARENA_CONFIG_INIT;
@@ -333,5 +334,6 @@ int bp_pool_destroy(bp_pool *arg)
         return EBUSY;
     }
     pool_end(pool);
+    check_tell();
     return 0;
 }

@@ -43,8 +43,8 @@ enum { LANE_IDLE = 1 << SLOT_IDLE, LANE_OUT = 1 << SLOT_OUT };
 struct kept_budget {
     _Atomic(size_t) used; /* Sync: relaxed; a number and nothing else */
     size_t max;           /* BP_UNLIMITED: not counted. Constant, this and below */
-    /* Called without a lock. `asker`, one of the pools, has an arena to keep for which `bytes` are missing: have
-     * others go, if that is right. */
+    /* Called without a lock, for `bytes` of at most `max`: `asker`, one of the pools, would keep an arena of
+     * that size. Has others go. */
     void (*make_room)(struct kept_budget *budget, bp_pool *asker, size_t bytes);
     /* The same. The pool has no arenas any more. */
     void (*emptied)(struct kept_budget *budget, bp_pool *pool);
@@ -258,7 +258,8 @@ size_t pool_idle_bytes(const bp_pool *pool);
 /* Takes the places back that lanes hold for arenas that are out. No lock. */
 void pool_drop_places(bp_pool *pool);
 
-/* Disposes of idle arenas, oldest first, until `bytes` less are kept. Returns how many bytes less are. No lock. */
+/* Disposes of idle arenas, oldest first, until `bytes` less are kept. Returns by how many. No
+ * lock. */
 size_t pool_shed(bp_pool *pool, size_t bytes);
 
 /* bp_pool_give_back, but an arena that was given back already is EALREADY and not reported. */
@@ -267,7 +268,8 @@ int pool_give_back_once(bp_pool *pool, bp_arena *arena);
 /* ---- pool_life.c: for bucket pools; no lock ---- */
 
 /* bp_pool_create with a budget, or NULL. */
-int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct kept_budget *budget, bp_pool **out);
+int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct kept_budget *budget,
+                bp_pool **out);
 
 /* What stands in the way of the end of a pool. */
 struct pool_users {

@@ -16,8 +16,8 @@
 
 struct slab;
 
-/* A backing over `inner` that gives extents of `slot` bytes, a multiple of SLAB_ALIGN, of which there will be no
- * more than `most` at a time. 0 or ENOMEM. */
+/* A backing over `inner` that gives extents of `slot` bytes, a multiple of SLAB_ALIGN, of which there will be
+ * no more than `most` at a time. 0 or ENOMEM. */
 int slab_create(bp_backing *inner, size_t slot, size_t most, struct slab **out);
 
 /* All extents have been disposed of. */

@@ -28,6 +28,13 @@ static inline void buckets_gone(bp_buckets *b)
     ck_assert_int_eq(bp_buckets_destroy(b), 0);
 }
 
+/* Without the padding. */
+static inline bool same_buffer(const struct bp_buffer *x, const struct bp_buffer *y)
+{
+    return x->data == y->data && x->size == y->size && x->capacity == y->capacity && x->arena == y->arena &&
+           x->bucket == y->bucket && x->transient == y->transient;
+}
+
 /* A buffer of at least `size` bytes, with what is true of all looked at. */
 static inline struct bp_buffer got(bp_buckets *b, size_t size)
 {
@@ -45,8 +52,7 @@ static inline void put_back(bp_buckets *b, struct bp_buffer *buffer)
     static const struct bp_buffer empty = BP_BUFFER_INIT;
 
     must(bp_buckets_put(b, buffer) == 0);
-    must(buffer->data == empty.data && buffer->size == 0 && buffer->capacity == 0 && buffer->arena == NULL &&
-         buffer->bucket == 0 && !buffer->transient);
+    must(same_buffer(buffer, &empty));
 }
 
 static inline struct bp_buckets_stats buckets_stats_of(bp_buckets *b)

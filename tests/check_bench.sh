@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# bumpool-bench commits: small repositories and traces of every kind, good and bad. bumpool-bench pool: a
-# short run of all cases. The program is taken from $BUMPOOL_BENCH. What this build or machine lacks (git,
+# bumpool-bench commits: small repositories and traces of every kind, good and bad. bumpool-bench pool and
+# buffers: a short run of all cases. The program is taken from $BUMPOOL_BENCH. What this build or machine lacks (git,
 # libgit2, ptrace, a full device) is skipped, and said.
 
 bench=${BUMPOOL_BENCH:-./bumpool-bench}
@@ -267,16 +267,16 @@ fi
 # check_pool_csv FILE: figures in order, and a row for each of the lines "CASE,CONTESTANT" on standard input.
 check_pool_csv()
 {
-    awk -F, '
+    awk -F, -v workload=$subcommand '
         function bad(why) { print "line " NR ": " why ": " $0; wrong = 1 }
         NR == FNR { wanted[$1 "," $2] = 1; next }
         FNR == 1 { if ($0 != "workload,case,contestant,metric,median,min,max") bad("header"); next }
-        NF != 7 || $1 != "pool" { bad("fields") }
+        NF != 7 || $1 != workload { bad("fields") }
         seen[$2, $3, $4]++ { bad("twice") }
         $5 !~ /^[0-9]+\.[0-9]+$/ && $4 !~ /^ms_/ { bad("no number") }
         $6 + 0 > $5 + 0 || $5 + 0 > $7 + 0 { bad("figures") }
         $4 ~ /ns_per_pair$|^handoff_us$/ && $5 + 0 <= 0 { bad("no time") }
-        ($4 == "ratio_to_mutex" && $3 == "mutex") || ($4 == "ratio_to_1_thread" && $2 ~ /:1 thread/) {
+        $4 == "ratio_to_" $3 || ($4 == "ratio_to_1_thread" && $2 ~ /:1 thread/) {
             if ($5 != 1 || $6 != 1 || $7 != 1) bad("not once itself")
         }
         $4 ~ /ns_per_pair$|^handoff_us$/ { delete wanted[$2 "," $3] }
@@ -355,6 +355,103 @@ grep -q '^target: bumpool, 1 thread, x mutex <= 0.30: ' out || fail 'pool: no ta
 expect 0 'pool: CSV on standard output' --quick --rounds 1 --case pair --only mutex --only local --csv -
 cp out piped.csv
 pool_rows 'pair:2 threads' mutex local | check_pool_csv piped.csv
+
+# ---- buffers ----
+
+subcommand=buffers
+expect 0 'buffers: help' --help && grep -q -e '--size' out || fail 'buffers: help: not on standard output'
+ours='pool pool-alloc bumpool quarter pool-call bumpool-call'
+others='mutex malloc'
+if ! grep -q '^  mimalloc .*left out' out; then
+    others="$others mimalloc"
+fi
+expect 2 'buffers: unknown option' --services 10
+expect 2 'buffers: argument' nonsense
+expect 2 'buffers: size 0' --size 0
+expect 2 'buffers: size too large' --size 67108865
+expect 2 'buffers: threads 0' --threads 0
+expect 2 'buffers: unknown case' --case pair
+expect 2 'buffers: unknown contestant' --only treiber
+expect 2 'buffers: pairs of two' --pairs 10 --only pool,bumpool
+expect 1 'buffers: no such folder' --csv nosuchfolder/x.csv
+for c in $ours $others; do
+    expect 0 "buffers: pairs of $c" --pairs 1000 --size 100000 --only "$c" && [ ! -s out ] ||
+        fail "buffers: pairs of $c: output"
+done
+
+expect 0 'buffers: all cases' --quick --rounds 1 --csv buffers.csv
+! grep -q '^refused' out || fail "buffers: $(grep '^refused' out)"
+grep -q '^target: bumpool, x pool <= 1.50: ' out || fail 'buffers: no targets'
+{
+    for touch in untouched 'ends written'; do
+        for threads in '1 thread' '2 threads'; do
+            for size in '64 B' '1 KiB' '16 KiB' '256 KiB' '4 MiB' '64 MiB'; do
+                # shellcheck disable=SC2086
+                pool_rows "size:$threads $touch $size" $ours $others
+            done
+            for size in '64 B .. 64 KiB' '64 B .. 1 MiB' '64 B .. 64 MiB'; do
+                # shellcheck disable=SC2086
+                pool_rows "mixed:$threads $touch $size" $ours $others
+            done
+            for order in newest oldest; do
+                for size in '256 B' '4 KiB' '64 KiB' '1 MiB' '64 B .. 1 MiB'; do
+                    # shellcheck disable=SC2086
+                    pool_rows "held:$threads $touch $order first $size" $ours $others
+                done
+            done
+        done
+    done
+} | check_pool_csv buffers.csv
+
+# median CASE CONTESTANT METRIC
+median()
+{
+    awk -F, -v k="buffers,$1,$2,$3," 'index($0, k) == 1 { print $5 }' buffers.csv
+}
+
+# No system call after warm-up, and no more page faults than the machine's own.
+counted=true
+for size in '64 B' '256 B' '1 KiB' '4 KiB' '16 KiB' '64 KiB' '256 KiB' '1 MiB' '4 MiB' '16 MiB' '64 MiB' \
+    '64 B .. 1 MiB' '64 B .. 1 MiB 8 held'; do
+    for c in $ours mutex; do
+        case $(median "steady:$size" "$c" faults_per_pair) in
+        0.00[0-9]*) ;;
+        *) fail "buffers: $size: $c: $(median "steady:$size" "$c" faults_per_pair) faults per pair" ;;
+        esac
+        case $(median "steady:$size" "$c" syscalls_per_pair) in
+        0.0000) ;;
+        '') counted=false ;;
+        *) fail "buffers: $size: $c: $(median "steady:$size" "$c" syscalls_per_pair) system calls per pair" ;;
+        esac
+    done
+done
+if $counted; then # malloc maps what is above 32 MiB, so they are seen where there are some
+    case $(median 'steady:64 MiB' malloc syscalls_per_pair) in
+    [2-9].*) ;;
+    *) skip "buffers: malloc makes $(median 'steady:64 MiB' malloc syscalls_per_pair) system calls for 64 MiB" ;;
+    esac
+else
+    skip 'buffers: system calls are not counted here: ptrace is not permitted'
+fi
+for c in $ours $others; do
+    case $(median 'kept:64 B .. 1 MiB' "$c" kept_rss_kib) in
+    '') fail "buffers: kept: $c" ;;
+    esac
+done
+
+# 64 MiB that are not to be had: a line, and the rest goes on. Sanitizers cannot run in so little.
+if (ulimit -v 90000 && "$bench" --version) >out 2>err; then
+    (ulimit -v 90000 && exec "$bench" buffers --quick --rounds 1 --threads 1 --case size,steady --size 67108864) \
+        >out 2>err || fail 'buffers: refusals: exit status'
+    for c in bumpool malloc; do
+        [ "$(grep -c "^refused: $c, 64 MiB" out)" -ge 1 ] || fail "buffers: refusals: nothing about $c"
+    done
+else
+    skip 'buffers: refusals: the program does not run in 90 MB'
+fi
+expect 0 'buffers: CSV on standard output' --quick --rounds 1 --case size --size 5000 --only quarter --csv -
+cp out piped.csv
+pool_rows 'size:2 threads ends written 5000 B' quarter | check_pool_csv piped.csv
 subcommand=commits
 
 # ---- repositories ----

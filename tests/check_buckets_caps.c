@@ -376,9 +376,9 @@ START_TEST(print)
     x = got(b, 2 * MIB);
     text = printed(b, BP_STATS_JSON);
     ck_assert_str_eq(value(text), "\n");
-    ck_assert_ptr_nonnull(strstr(text, "\"name\": \"quo\\\"te \\\\ \\u00ff\\u000a\", \"buckets\": 15, \"gets\": 6, "
-                                       "\"puts\": 5, \"transients\": 1, \"transients_live\": 1, \"idle\": 5, "
-                                       "\"live\": 1, "));
+    ck_assert_ptr_nonnull(strstr(text, "\"name\": \"quo\\\"te \\\\ \\u00ff\\u000a\", \"buckets\": 15, "
+                                       "\"gets\": 6, \"puts\": 5, \"transients\": 1, "
+                                       "\"transients_live\": 1, \"idle\": 5, \"live\": 1, "));
     ck_assert_ptr_nonnull(strstr(text, "{\"size\": 8192, \"hits\": 0, \"misses\": 3, \"returned\": 3, "
                                        "\"discarded\": 0, \"depth\": 3, \"live\": 0, \"refusals\": 0}"));
     ck_assert_ptr_null(strstr(text, "\"size\": 64,")); /* never used */
@@ -470,7 +470,8 @@ START_TEST(every_failure)
     for (round = 0; round < 2; round++) {
         persistent = round != 0;
         for (fail_at = 1;; fail_at++) {
-            f = faulty_over(_i % 3 == 0 ? bp_backing_malloc() : _i % 3 == 1 ? bp_backing_mmap() : bp_backing_reserved());
+            f = faulty_over(_i % 3 == 0 ? bp_backing_malloc() :
+                            _i % 3 == 1 ? bp_backing_mmap() : bp_backing_reserved());
             failing_malloc_plan(0, false);
             if (of_malloc)
                 failing_malloc_plan(fail_at, persistent);

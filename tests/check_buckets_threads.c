@@ -272,8 +272,8 @@ static void child(struct bp_buffer *held)
     }
     if (bp_buckets_get(NULL, 50, &x) != 0 || bp_buckets_put(NULL, &x) != 0)
         _exit(5);
-    if (bp_buckets_create(NULL, &c, &own) != 0 || bp_buckets_get(own, 5, &x) != 0 || bp_buckets_put(own, &x) != 0 ||
-        bp_buckets_destroy(own) != 0)
+    if (bp_buckets_create(NULL, &c, &own) != 0 || bp_buckets_get(own, 5, &x) != 0 ||
+        bp_buckets_put(own, &x) != 0 || bp_buckets_destroy(own) != 0)
         _exit(6);
     (void)bp_buckets_trim(b, 0);
     (void)bp_buckets_destroy(b); /* EBUSY where other threads held some */
@@ -313,7 +313,8 @@ START_TEST(fork_from_among_threads)
             (void)waitpid(pid, &status, 0);
             ck_abort_msg("the child hangs");
         }
-        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child's status is 0x%x", (unsigned)status);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child's status is 0x%x",
+                      (unsigned)status);
         ck_assert(marked(&held, 77));
         put_back(b, &held);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Waiting for a buffer: in order, with a time limit, by a function, and what close does to all of them; and the
- * room of arenas that came that way.
+ * Waiting for a buffer: in order, with a time limit, by a function, and what close does to all of them; and
+ * the room of arenas that came that way.
  */
 #include "waiting.h"
 

@@ -86,13 +86,17 @@ END_TEST
 START_TEST(conforms_and_fails)
 {
     struct bp_conformance_options options = BP_CONFORMANCE_OPTIONS_INIT;
-    bp_backing *f = faulty_over(bp_backing_reserved());
+    struct bp_reserved_config reserved = { sizeof reserved, MIB, 65536 };
+    bp_backing *inner = NULL, *f;
 
+    ck_assert_int_eq(bp_backing_reserved_create(&reserved, &inner), 0);
+    f = faulty_over(inner);
     plan_chance(f, BP_FAULTY_COMMIT | BP_FAULTY_RELEASE | BP_FAULTY_POPULATE, 3, 1, 0);
     options.largest = 128 * KIB;
     ck_assert_int_eq(bp_conformance_run(f, &options, stderr), 0);
     ck_assert_uint_gt(faulty_stats(f).injected, 100);
     faulty_gone(f);
+    bp_backing_destroy(inner);
 }
 END_TEST
 

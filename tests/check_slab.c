@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The slab backing, from inside: slots do not overlap, are aligned and as zero as they say, and chunks come and
- * go as slab.h has it, over every backing, with failures at every place and many threads.
+ * The slab backing, from inside: slots do not overlap, are aligned and as zero as they say, and chunks come
+ * and go as slab.h has it, over every backing, with failures at every place and many threads.
  */
 #include "support.h"
 

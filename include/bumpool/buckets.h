@@ -9,10 +9,14 @@
  *
  * Each bucket is a pool (pool.h) of arenas of one size; a request goes to the smallest that suffices. So all
  * that holds for pools holds here: newest first, lanes per thread, waiting in order, caps, tick, statistics.
- * Small buffers share extents of the backing, some 64 KiB each; others have one each.
  *
- * A size above the largest bucket's gives a transient buffer: one of just that size, whose memory goes back to
- * the backing when it is put back.
+ * Buffers of less than 16 KiB share extents of the backing, 64 KiB to 1 MiB each, which go back to it when
+ * none of their buffers is left; so release_idle has nothing of them to release. Larger ones have an extent
+ * each, which costs what the backing makes of it: with the reserved backing a reservation each, with huge
+ * pages one of these.
+ *
+ * A size above the largest bucket's gives a transient buffer: one of just that size, whose memory goes back
+ * to the backing when it is put back.
  *
  * Thread rule: every function may be called by any number of threads at once, except bp_buckets_destroy.
  *
@@ -32,7 +36,7 @@ typedef struct bp_buckets bp_buckets;
 
 enum bp_buckets_step {
     BP_BUCKETS_DOUBLE = 0, /* each size is twice the one before: at most half of a buffer is waste */
-    BP_BUCKETS_QUARTER = 2 /* four sizes for each doubling, below 256 every multiple of 64: at most a fifth is */
+    BP_BUCKETS_QUARTER = 2 /* four sizes for each doubling, below 256 all multiples of 64: at most a fifth */
 };
 
 struct bp_buckets_config {
@@ -45,9 +49,10 @@ struct bp_buckets_config {
     size_t max_kept;       /* idle buffers kept in one bucket; 0: none */
     size_t max_kept_bytes; /* bytes of idle buffers kept in all buckets together; 0: none. Where they are used
                               up, the bucket that keeps most bytes makes room, oldest first */
-    size_t max_live;       /* buffers of one bucket that are out or idle at a time, and transient ones that are
-                              out; 0: none */
-    size_t preallocate;    /* buffers made ahead in every bucket; at most max_kept and max_live */
+    size_t max_live;       /* buffers of one bucket that are out or idle at a time, and transient ones
+                              that are out; 0: none */
+    size_t preallocate;    /* buffers made ahead in every bucket, as by bp_buckets_prewarm; at most max_kept
+                              and max_live */
     bool zero_on_put;      /* overwrite a buffer with zeros when it is put back */
     uint64_t retain_ns;    /* as in bp_pool_config, with bp_buckets_tick */
     unsigned flags;        /* of enum bp_pool_flag */
@@ -68,8 +73,8 @@ BP_API int bp_buckets_create(bp_backing *backing, const struct bp_buckets_config
 /* Ends it, as bp_pool_destroy: EBUSY while buffers are out, and a message names the first few. 0 for NULL. */
 BP_API int bp_buckets_destroy(bp_buckets *b);
 
-/* Refuses gets and checkouts from now on, with ECANCELED, and ends every wait with it. Buffers that are out may
- * still be put back. EINVAL for NULL. */
+/* Refuses gets and checkouts from now on, with ECANCELED, and ends every wait with it. Buffers that are out
+ * may still be put back. EINVAL for NULL. */
 BP_API int bp_buckets_close(bp_buckets *b);
 
 /* ---- fixed-size blocks ---- a bucket pool with one bucket */
@@ -84,9 +89,9 @@ struct bp_blocks_config {
 };
 #define BP_BLOCKS_CONFIG_INIT { sizeof(struct bp_blocks_config), NULL, 4096, BP_UNLIMITED, 0, false, 0 }
 
-/* A pool of blocks, which keeps all that were ever made. bp_buckets_get with a size of 0 gives a block; EAGAIN:
- * all max_blocks are out; a size above block_size is EINVAL: there are no transient blocks. Every other
- * function of this page applies. Errors: as bp_buckets_create; block_size 0. */
+/* A pool of blocks, which keeps all that were ever made. bp_buckets_get with a size of 0 gives a block;
+ * EAGAIN: all max_blocks are out; a size above block_size is EINVAL: there are no transient blocks. Every
+ * other function of this page applies. Errors: as bp_buckets_create; block_size 0. */
 BP_API int bp_buckets_create_blocks(bp_backing *backing, const struct bp_blocks_config *config,
                                     bp_buckets **out) BP_NODISCARD;
 
@@ -108,31 +113,36 @@ struct bp_buffer {
  * error; ECANCELED: closed; EINVAL: out NULL. Cost: a pool's checkout and some arithmetic, inline. */
 BP_NODISCARD BP_API int bp_buckets_get_slow(bp_buckets *b, size_t size, struct bp_buffer *out);
 
-/* Puts a buffer back and empties *buffer. Misuse (reported, EINVAL, nothing changed): a buffer that is not out
- * (put back already, or never got), another bucket pool's, one whose data was changed (an inner pointer), one
- * of a destroyed bucket pool. EINVAL without a report: buffer NULL. */
+/* Puts a buffer back and empties *buffer. Misuse (reported, EINVAL, nothing changed): a buffer that is not
+ * out (put back already, or never got), another bucket pool's, one whose data was changed (an inner pointer),
+ * one of a destroyed bucket pool. EINVAL without a report: buffer NULL. */
 BP_API int bp_buckets_put_slow(bp_buckets *b, struct bp_buffer *buffer);
 
 /* For the inline path, which has checked `arena` out: on its first use since it was made or lately looked at;
  * and when the thread's place in the pool turned out to be taken from it. */
-BP_NODISCARD BP_API int bp_buckets_get_first(bp_buckets *b, size_t size, bp_arena *arena, struct bp_buffer *out);
-BP_NODISCARD BP_API int bp_buckets_get_revoked(bp_buckets *b, size_t size, bp_arena *arena, struct bp_buffer *out);
+BP_NODISCARD BP_API
+int bp_buckets_get_first(bp_buckets *b, size_t size, bp_arena *arena, struct bp_buffer *out);
+BP_NODISCARD BP_API
+int bp_buckets_get_revoked(bp_buckets *b, size_t size, bp_arena *arena, struct bp_buffer *out);
 
 /* As bp_buckets_get, but waits as bp_pool_checkout_wait does where that says EAGAIN. */
-BP_API int bp_buckets_get_wait(bp_buckets *b, size_t size, int64_t timeout_ns, struct bp_buffer *out) BP_NODISCARD;
+BP_NODISCARD BP_API
+int bp_buckets_get_wait(bp_buckets *b, size_t size, int64_t timeout_ns, struct bp_buffer *out);
 
 /* ---- the same with arenas ---- to bump-allocate from a buffer */
 
 /* An arena with at least `size` bytes of room in one piece, as bp_pool_checkout. */
 BP_API int bp_buckets_checkout(bp_buckets *b, size_t size, bp_arena **out) BP_NODISCARD;
-BP_API int bp_buckets_checkout_wait(bp_buckets *b, size_t size, int64_t timeout_ns, bp_arena **out) BP_NODISCARD;
+BP_NODISCARD BP_API
+int bp_buckets_checkout_wait(bp_buckets *b, size_t size, int64_t timeout_ns, bp_arena **out);
 
 /* As bp_pool_checkout_async, with all that waiter.h says; bp_waiter_cancel ends it. For a transient arena the
  * room is made by bp_buckets_buffer or as the arena is used, not ahead. */
 BP_API int bp_buckets_checkout_async(bp_buckets *b, size_t size, struct bp_waiter *waiter) BP_NODISCARD;
 
-/* Makes a buffer of an arena that was checked out of `b` for `size` bytes and has not been used since: for the
- * function of an async waiter. On failure the arena is still the caller's. ENOMEM; EINVAL; misuse as in put. */
+/* Makes a buffer of an arena that was checked out of `b` for `size` bytes and has not been used since: for
+ * the function of an async waiter. On failure the arena is still the caller's. ENOMEM; EINVAL; misuse as in
+ * put. */
 BP_API int bp_buckets_buffer(bp_buckets *b, bp_arena *arena, size_t size, struct bp_buffer *out) BP_NODISCARD;
 
 /* Gives an arena back, as bp_pool_give_back. Cost: finds its bucket, some 2 ns for each. */
@@ -140,7 +150,8 @@ BP_API int bp_buckets_give_back(bp_buckets *b, bp_arena *arena);
 
 /* ---- upkeep ---- all buckets in turn, as the function of the same name of pool.h */
 
-/* Makes up to `n` buffers ahead in the bucket for `size`. *added as there. EINVAL: there is no such bucket. */
+/* Makes up to `n` buffers ahead in the bucket for `size`, committed and resident. *added as there. EINVAL:
+ * there is no such bucket. */
 BP_API int bp_buckets_prewarm(bp_buckets *b, size_t size, size_t n, size_t *added);
 BP_API size_t bp_buckets_release_idle(bp_buckets *b);
 BP_API int bp_buckets_trim(bp_buckets *b, size_t keep); /* in each bucket */
@@ -155,11 +166,12 @@ BP_API bp_pool *bp_buckets_pool(bp_buckets *b, size_t size);
 
 struct bp_buckets_stats {
     uint64_t buckets;       /* how many there are */
-    uint64_t gets, puts;    /* successful ones, checkouts and give_backs among them */
+    uint64_t gets, puts;    /* checkouts and give_backs among them. A get that finds no memory once it has an
+                               arena counts as both */
     uint64_t transients;    /* gets above the largest bucket */
     uint64_t transients_live;
-    uint64_t idle, live;    /* now, transient ones included */
-    uint64_t idle_bytes;    /* counted against max_kept_bytes now */
+    uint64_t idle, live;    /* now; transient ones are never idle */
+    uint64_t idle_bytes;    /* counted against max_kept_bytes now, what transient ones leave among them */
     uint64_t reserved[9];   /* 0 */
 };
 BP_API int bp_buckets_stats(bp_buckets *b, struct bp_buckets_stats *out);
@@ -170,7 +182,7 @@ struct bp_bucket_stats {
     uint64_t misses;      /* gets that made one */
     uint64_t returned;    /* puts */
     uint64_t discarded;   /* buffers unmade, by caps, trim and tick */
-    uint64_t depth;       /* idle buffers now */
+    uint64_t depth;       /* idle buffers now, kept for the next get */
     uint64_t live;        /* buffers out now */
     uint64_t refusals;    /* gets that found max_live out */
     uint64_t reserved[8]; /* 0 */
@@ -191,22 +203,22 @@ BP_API size_t bp_buckets_total_count(bp_buckets *b);
 
 /* What they need; the rest is the library's. The offsets are part of the ABI. */
 struct bp_bucket {
-    bp_pool *pool;   /* until it is made, and where the inline paths are not to be taken, one in which no thread
-                        has a place; never NULL */
+    bp_pool *pool;   /* until it is made, and where the inline paths are not to be taken, one in which no
+                        thread has a place; never NULL */
     size_t capacity; /* bytes */
 };
 #define BP_BUCKETS_SMALL 16384
 struct bp_buckets {
     struct bp_bucket none; /* for what has no bucket: its pool is never made */
-    size_t quick_max;      /* sizes above it and BP_BUCKETS_SMALL take the slow path; 0 in checked mode, and when
-                              destroyed */
+    size_t quick_max;      /* sizes above it and BP_BUCKETS_SMALL take the slow path; 0 in checked mode, and
+                              when destroyed */
     size_t quick_min;      /* the size of the first bucket */
     uint32_t step;         /* enum bp_buckets_step */
     uint32_t base;         /* what bp_buckets_find_ has too much */
-    uint32_t end;          /* where the last bucket ends; 0 as quick_max */
+    uint32_t span;         /* bytes of the buckets that follow; 0 as quick_max */
     uint32_t unused;
-    /* Where the buckets for small sizes are, by (size + 63) / 64. Like all such places, in bytes from the start of
-     * this struct. */
+    /* Where the buckets for small sizes are, by (size + 63) / 64. Like all such places, in bytes from the
+     * start of this struct. */
     uint16_t small[BP_BUCKETS_SMALL / 64 + 8];
     /* struct bp_bucket bucket[]; */
 };
@@ -218,9 +230,9 @@ static inline struct bp_bucket *bp_buckets_at_(bp_buckets *b, uint32_t place)
     return (struct bp_bucket *)(void *)((char *)b + place);
 }
 
-/* The place of the smallest bucket for a size of at most quick_max: from a table where that is small, for the bsr
- * instruction costs some processors 1.5 ns. Else buckets are numbered by the octave of size - 1, then its first
- * bits; that the very first is among these makes one octave too much, which is in `base`. */
+/* The place of the smallest bucket for a size of at most quick_max: from a table where that is small, for the
+ * bsr instruction costs some processors 1.5 ns. Else buckets are numbered by the octave of size - 1, then its
+ * first bits; that the very first is among these makes one octave too much, which is in `base`. */
 static inline uint32_t bp_buckets_find_(const bp_buckets *b, size_t size)
 {
     uint32_t log2, i = 0;
@@ -244,6 +256,7 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     bp_pool *pool;
     uint32_t place;
     char *data;
+    size_t n;
 
     if (BP_UNLIKELY(b == NULL))
         return bp_buckets_get_slow(b, size, out);
@@ -262,7 +275,8 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     __asm__ volatile("" ::: "memory"); /* pairs with thread_barrier in src/lane.c */
     if (BP_UNLIKELY(__atomic_load_n(&lane->revoked, __ATOMIC_ACQUIRE) != 0))
         return bp_buckets_get_revoked(b, size, arena, out);
-    __atomic_store_n(&lane->checkouts, __atomic_load_n(&lane->checkouts, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+    n = __atomic_load_n(&lane->checkouts, __ATOMIC_RELAXED);
+    __atomic_store_n(&lane->checkouts, n + 1, __ATOMIC_RELAXED);
     /* An arena all of whose room has been used before need not be told: what a reset would note is known, so
      * there is nothing to reset. For others the buffer says that put has to. */
     data = arena->start;
@@ -294,10 +308,12 @@ BP_INLINE int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
         return bp_buckets_put_slow(b, buffer);
     if (BP_UNLIKELY(buffer == NULL))
         return bp_buckets_put_slow(b, buffer);
-    place = buffer->bucket & ~(uint32_t)(sizeof(struct bp_bucket) - 1); /* whatever that is, it does no harm */
-    if (BP_UNLIKELY(place >= b->end))
+    /* Whatever is in `bucket`, this is the place of one, or refused. */
+    place = buffer->bucket & ~(uint32_t)(sizeof(struct bp_bucket) - 1);
+    if (BP_UNLIKELY(place - (uint32_t)sizeof *b >= b->span))
         return bp_buckets_put_slow(b, buffer);
-    pool = __atomic_load_n(&bp_buckets_at_(b, place)->pool, __ATOMIC_ACQUIRE); /* pairs with where it is made */
+    /* Pairs with where it is made. */
+    pool = __atomic_load_n(&bp_buckets_at_(b, place)->pool, __ATOMIC_ACQUIRE);
     lane = (struct bp_lane *)(void *)((char *)pool + bp_lane_offset);
     slot = lane->front;
     arena = buffer->arena;
