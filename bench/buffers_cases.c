@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS = 11, ROUNDS_QUICK = 3, MIX = 4096 };
+enum { ROUNDS = 11, ROUNDS_QUICK = 3, MIX = 4096, WORDS = VARIANT - BUFFERS_LABEL - 1 };
 #define TARGET 1.50 /* of a plain pool's pair */
 
 /* One line of a table. */
@@ -231,7 +231,7 @@ static int measure_all(const char *name, const char *order, struct line *lines, 
         size_t threads = 1;
 
         while (status == DONE) {
-            char words[VARIANT];
+            char words[WORDS];
 
             snprintf(words, sizeof(words), "%zu thread%s %s%s", threads, threads == 1 ? "" : "s",
                      touches[touch], order);

@@ -246,7 +246,15 @@ static inline uint32_t bp_buckets_find_(const bp_buckets *b, size_t size)
     return (uint32_t)(sizeof *b + i * sizeof(struct bp_bucket));
 }
 
-BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_buffer *out)
+/* Compilers take these for too large to inline where there is more than one call, which then costs as much as a
+ * third of a pair. */
+#if defined(BP_POOL_DEFINE) || !(defined(__GNUC__) || defined(__clang__))
+#define BP_BUCKETS_INLINE_ BP_INLINE
+#else
+#define BP_BUCKETS_INLINE_ BP_INLINE __attribute__((always_inline))
+#endif
+
+BP_BUCKETS_INLINE_ BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_buffer *out)
 {
 #if !defined(BP_POOL_OUT_OF_LINE) || defined(BP_POOL_DEFINE)
     struct bp_bucket *bucket;
@@ -272,6 +280,8 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
         return bp_buckets_get_slow(b, size, out);
     arena = __atomic_load_n(&slot->arena, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->state, 1, __ATOMIC_RELEASE);
+    out->size = size; /* on this side of the barrier, lest compilers spend four instructions on a vector of it and
+                         the capacity */
     __asm__ volatile("" ::: "memory"); /* pairs with thread_barrier in src/lane.c */
     if (BP_UNLIKELY(__atomic_load_n(&lane->revoked, __ATOMIC_ACQUIRE) != 0))
         return bp_buckets_get_revoked(b, size, arena, out);
@@ -283,7 +293,6 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
     if (BP_UNLIKELY((uintptr_t)arena->quick_end - (uintptr_t)data != bucket->capacity))
         return bp_buckets_get_first(b, size, arena, out);
     out->data = data;
-    out->size = size;
     out->capacity = bucket->capacity;
     out->arena = arena;
     out->bucket = place;
@@ -294,7 +303,7 @@ BP_INLINE BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, struct bp_
 #endif
 }
 
-BP_INLINE int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
+BP_BUCKETS_INLINE_ int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
 {
 #if !defined(BP_POOL_OUT_OF_LINE) || defined(BP_POOL_DEFINE)
     struct bp_lane_slot *slot;
