@@ -453,5 +453,6 @@ int bp_buckets_destroy(bp_buckets *arg)
     }
     pthread_mutex_destroy(&b->lock);
     keep_dead(b);
+    check_tell();
     return 0;
 }
