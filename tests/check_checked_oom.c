@@ -5,7 +5,6 @@
  */
 #include "checked.h"
 #include "failing_malloc.h"
-#include "faulty.h"
 
 /* Check itself allocates when it reports; let it. */
 #undef must
@@ -22,7 +21,7 @@ static const unsigned sets[] = { BP_CHECK_REDZONE | BP_CHECK_POISON, CHECK_ZONES
 enum { SETS = sizeof sets / sizeof sets[0] };
 
 static struct {
-    struct faulty f;
+    bp_backing *f;
     size_t fail_at;
     bool persistent, by_backing;
     unsigned checks;
@@ -40,7 +39,7 @@ static void count_report(const struct bp_misuse *m, void *data)
 
 static void heal(void)
 {
-    faulty_plan(&run.f, FAULTY_ALL, 0, false);
+    faulty_plan(run.f, BP_FAULTY_ALL, 0, false);
     failing_malloc_plan(0, false);
 }
 
@@ -50,7 +49,7 @@ static bool did(const void *p)
     if (p != NULL)
         return true;
     must(errno == ENOMEM);
-    must(run.f.injected + failing_malloc_injected() != 0);
+    must(faulty_stats(run.f).injected + failing_malloc_injected() != 0);
     run.failed++;
     return false;
 }
@@ -121,7 +120,7 @@ static void with_an_arena(void)
 
     c.size = 4096;
     c.checks = run.checks;
-    if (!went(bp_arena_create(&run.f.backing, &c, &a))) {
+    if (!went(bp_arena_create(run.f, &c, &a))) {
         must(a == NULL);
         return;
     }
@@ -142,7 +141,7 @@ static void with_a_pool(void)
     c.arena_size = 4096;
     c.checks = run.checks;
     c.max_idle = 3;
-    if (!went(bp_pool_create(&run.f.backing, &c, &pool))) {
+    if (!went(bp_pool_create(run.f, &c, &pool))) {
         must(pool == NULL);
         return;
     }
@@ -173,16 +172,16 @@ static void each_failure(void (*scenario)(void), int set, bool by_backing)
         run.persistent = persistent != 0;
         run.fail_at = 0;
         do {
-            faulty_init(&run.f, bp_backing_mmap());
+            run.f = faulty_over(bp_backing_mmap());
             run.fail_at++;
             if (by_backing)
-                faulty_plan(&run.f, FAULTY_ALL, run.fail_at, run.persistent);
+                faulty_plan(run.f, BP_FAULTY_ALL, run.fail_at, run.persistent);
             else
                 failing_malloc_plan(run.fail_at, run.persistent);
             scenario();
-            injected = run.f.injected + failing_malloc_injected();
+            injected = faulty_stats(run.f).injected + failing_malloc_injected();
             heal();
-            ck_assert_uint_eq(run.f.extents, 0);
+            faulty_gone(run.f);
         } while (injected != 0);
         failed += run.failed;
     }
@@ -238,14 +237,14 @@ START_TEST(what_checks_need_is_bounded)
     char *text;
 
     c.checks = sets[_i % 2];
-    faulty_init(&run.f, bp_backing_malloc());
-    ck_assert_int_eq(bp_arena_create(&run.f.backing, &c, &a), 0);
+    run.f = faulty_over(bp_backing_malloc());
+    ck_assert_int_eq(bp_arena_create(run.f, &c, &a), 0);
     outer = bp_arena_mark(a);
     text = bp_arena_alloc(a, 1);
     failing_malloc_plan(0, false);
     for (size_t i = 0; i < loops; i++) {
         if (i == loops / 4)
-            warm = failing_malloc_calls() + run.f.acquires;
+            warm = failing_malloc_calls() + faulty_stats(run.f).acquires;
         switch (_i / 2) {
         case 0: {
             bp_mark mark = bp_arena_mark(a);
@@ -269,11 +268,11 @@ START_TEST(what_checks_need_is_bounded)
             break;
         }
     }
-    must(failing_malloc_calls() + run.f.acquires <= warm + 8);
+    must(failing_malloc_calls() + faulty_stats(run.f).acquires <= warm + 8);
     if (_i / 2 != 2)
         ck_assert_int_eq(bp_arena_rewind(a, outer), 0);
     ck_assert_int_eq(bp_arena_destroy(a), 0);
-    ck_assert_uint_eq(run.f.extents, 0);
+    faulty_gone(run.f);
 }
 END_TEST
 

@@ -88,11 +88,11 @@ END_TEST
 START_TEST(caps_hold)
 {
     struct bp_pool_config c = checked_config(BP_CHECK_QUARANTINE);
-    struct faulty f;
+    bp_backing *f;
     bp_pool *pool;
     bp_arena *a[6];
 
-    faulty_init(&f, bp_backing_mmap());
+    f = faulty_over(bp_backing_mmap());
     switch (_i) {
     case 0:
         c.max_idle = 0;
@@ -108,7 +108,7 @@ START_TEST(caps_hold)
         c.max_idle = 2;
         break;
     }
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     for (int round = 0; round < 5; round++) {
         for (int i = 0; i < 6; i++) {
             a[i] = taken(pool);
@@ -119,10 +119,10 @@ START_TEST(caps_hold)
         for (int i = 0; i < 6; i++)
             given(pool, a[i]);
         counts_are(pool, _i < 2 ? 0 : 2, 0);
-        ck_assert_uint_eq(f.extents, _i < 2 ? 0 : 2);
+        ck_assert_uint_eq(faulty_stats(f).extents, _i < 2 ? 0 : 2);
     }
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
     nothing_reported(&reports);
 }
 END_TEST
@@ -132,16 +132,16 @@ START_TEST(no_memory_ends_the_quarantine)
     struct bp_pool_config c = checked_config(BP_CHECK_QUARANTINE);
     bp_arena *a, *b, *again = NULL;
     struct waiting w;
-    struct faulty f;
+    bp_backing *f;
     bp_pool *pool;
 
-    faulty_init(&f, bp_backing_mmap());
-    pool = pool_on(&f.backing, &c);
+    f = faulty_over(bp_backing_mmap());
+    pool = pool_on(f, &c);
     a = taken(pool);
     b = taken(pool);
     given(pool, a);
     given(pool, b);
-    faulty_plan(&f, FAULTY_ACQUIRE, 1, true);
+    faulty_plan(f, BP_FAULTY_ACQUIRE, 1, true);
     ck_assert_ptr_eq(taken(pool), a);
     ck_assert_ptr_eq(taken(pool), b);
     ck_assert_int_eq(bp_pool_checkout(pool, &again), ENOMEM);
@@ -153,17 +153,17 @@ START_TEST(no_memory_ends_the_quarantine)
     given(pool, a);
     ck_assert_int_eq(bp_pool_checkout_wait(pool, 1000000000, &again), 0);
     ck_assert_ptr_eq(again, a);
-    faulty_plan(&f, FAULTY_ACQUIRE, 0, false);
+    faulty_plan(f, BP_FAULTY_ACQUIRE, 0, false);
     given(pool, a);
     given(pool, b);
     ck_assert_int_eq(bp_pool_close(pool), 0);
     ck_assert_int_eq(bp_pool_checkout(pool, &again), ECANCELED);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    ck_assert_uint_eq(faulty_stats(f).extents, 0);
 
     /* nor is it a reason to wait */
     c.max_arenas = 1;
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     a = taken(pool);
     waiting_start(&w, pool, -1);
     given(pool, a);
@@ -432,17 +432,17 @@ START_TEST(everything_a_pool_does)
     struct bp_pool_config c = checked_config(_i < CHECK_SETS ? check_sets[_i] : BP_CHECK_ALL);
     struct rng rng = rng_start("everything_a_pool_does");
     bp_arena *live[8] = { NULL };
-    struct faulty f;
+    bp_backing *f;
     bp_pool *pool;
     uint64_t now = 1;
 
-    faulty_init(&f, bp_backing_reserved());
+    f = faulty_over(bp_backing_reserved());
     c.max_idle = 6;
     c.prefault = 4096;
     c.max_spare = 100000;
     c.zero_on_give_back = rng_below(&rng, 2) != 0;
     c.retain_ns = 4000000;
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     for (size_t i = 0; i < times(3000, 300); i++) {
         bp_arena **a = &live[rng_below(&rng, 8)];
         size_t n = rng_below(&rng, 30) == 0 ? 200000 : 700;
@@ -485,7 +485,7 @@ START_TEST(everything_a_pool_does)
             given(pool, live[i]);
     counts_are(pool, bp_pool_idle_count(pool), 0);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
     nothing_reported(&reports);
 }
 END_TEST
