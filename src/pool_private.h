@@ -284,8 +284,6 @@ void pool_hold(bp_pool *pool, struct pool_users *users);
 void pool_unhold(bp_pool *pool); /* it goes on */
 void pool_end(bp_pool *pool);    /* held and without users */
 
-void pool_fork_init(void); /* whoever has locks of his own for before_fork calls this before he takes one */
-
 /* buckets.c: fork, around the pools. */
 void buckets_before_fork(void);
 void buckets_after_fork(void);
