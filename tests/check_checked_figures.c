@@ -378,8 +378,10 @@ static int print_default(void)
 /* Runs this program with BUMPOOL_CHECK as said, NULL: not set. What it writes to standard output and error. */
 static void child_says(const char *setting, char *printed, char *complained, size_t size)
 {
-    char variable[200], *argv[] = { NULL, NULL, NULL }, *envp[3] = { NULL, NULL, NULL }, program[] = "/proc/self/exe",
-                        option[] = "--default", no_leaks[] = "ASAN_OPTIONS=detect_leaks=1";
+    char variable[200], path[4096], *argv[] = { NULL, NULL, NULL }, *envp[4] = { NULL, NULL, NULL, NULL };
+    char program[] = "/proc/self/exe", option[] = "--default", no_leaks[] = "ASAN_OPTIONS=detect_leaks=1";
+    const char *libraries = getenv("LD_LIBRARY_PATH"); /* where the library is that was built here */
+    int n_env = 0;
     posix_spawn_file_actions_t actions;
     int outs[2], errs[2], status;
     ssize_t n;
@@ -387,10 +389,14 @@ static void child_says(const char *setting, char *printed, char *complained, siz
 
     argv[0] = program;
     argv[1] = option;
-    envp[0] = no_leaks;
+    envp[n_env++] = no_leaks;
+    if (libraries != NULL) {
+        snprintf(path, sizeof path, "LD_LIBRARY_PATH=%s", libraries);
+        envp[n_env++] = path;
+    }
     if (setting != NULL) {
         snprintf(variable, sizeof variable, "BUMPOOL_CHECK=%s", setting);
-        envp[1] = variable;
+        envp[n_env++] = variable;
     }
     ck_assert_int_eq(pipe(outs), 0);
     ck_assert_int_eq(pipe(errs), 0);
