@@ -22,17 +22,14 @@
  * largest; the next unit of work that spills finds them and asks the backing for nothing.
  */
 #define _GNU_SOURCE
-#include "arena_private.h"
+#include "segment.h"
 
 #include "backing_private.h"
+#include "checks.h"
 #include "configs.h"
 #include "misuse_private.h"
 
-enum {
-    SEGMENT_ALIGN = 64,   /* of extents: blocks of an empty arena start on a cache line */
-    SMALLEST_USEFUL = 64, /* usable bytes a default-sized arena accepts */
-};
-#define SEGMENT_HEADER ((sizeof(struct segment) + 63) & ~(size_t)63)
+enum { SMALLEST_USEFUL = 64 /* usable bytes a default-sized arena accepts */ };
 #define ARENA_HEADER ((sizeof(struct arena) + 63) & ~(size_t)63)
 #define SPILL_MIN ((size_t)4096)
 #define SPILL_MAX ((size_t)4 << 20) /* bytes; beyond it doubling saves few calls and wastes much memory */
@@ -43,273 +40,16 @@ struct cleanup {
     struct cleanup *next;
 };
 
-static size_t min_size(size_t a, size_t b)
+/* Reports a call on an arena that has been given back. */
+static bool is_idle(const struct arena *a, const char *call)
 {
-    return a < b ? a : b;
+    return (a->flags & ARENA_CHECKED) != 0 && check_is_idle(a, call);
 }
 
 static void *no_memory(void)
 {
     errno = ENOMEM;
     return NULL;
-}
-
-/* ---- sums over the arenas of a pool ----
- *
- * Everything here pairs with itself and with the loads of bp_pool_stats. Subtraction is addition of the
- * negative: unsigned, modular. */
-
-static void raise_to(_Atomic(size_t) *most, size_t n)
-{
-    size_t seen = atomic_load_explicit(most, memory_order_relaxed);
-
-    while (seen < n && !atomic_compare_exchange_weak_explicit(most, &seen, n, memory_order_relaxed,
-                                                              memory_order_relaxed))
-        ;
-}
-
-static void totals_add(struct arena *a, size_t reserved, size_t committed)
-{
-    struct arena_totals *t = a->totals;
-    size_t before;
-
-    if (t == NULL)
-        return;
-    atomic_fetch_add_explicit(&t->reserved, reserved, memory_order_relaxed);
-    before = atomic_fetch_add_explicit(&t->committed, committed, memory_order_relaxed);
-    raise_to(&t->peak_committed, before + committed);
-}
-
-static void footprint_add(struct arena *a, size_t reserved, size_t committed)
-{
-    a->footprint += committed;
-    if (a->totals != NULL)
-        arena_flag(a, ARENA_RESIZED);
-    totals_add(a, reserved, committed);
-}
-
-/* The element of high_water_log2 that counts an arena with this peak. */
-static _Atomic(size_t) *peak_counter(struct arena_totals *t, size_t peak)
-{
-    size_t log2 = 63 - (size_t)__builtin_clzll(peak | 1);
-
-    return &t->high_water_log2[min_size(log2, sizeof t->high_water_log2 / sizeof t->high_water_log2[0] - 1)];
-}
-
-static void peak_set(struct arena *a, size_t peak)
-{
-    struct arena_totals *t = a->totals;
-    size_t before = a->peak;
-
-    a->peak = peak;
-    if (t == NULL)
-        return;
-    raise_to(&t->high_water, peak);
-    if (peak_counter(t, peak) != peak_counter(t, before)) {
-        atomic_fetch_sub_explicit(peak_counter(t, before), 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(peak_counter(t, peak), 1, memory_order_relaxed);
-    }
-}
-
-static void count(struct arena *a, size_t touched, size_t resident)
-{
-    if (touched != a->counted_touched)
-        atomic_fetch_add_explicit(&a->totals->touched, touched - a->counted_touched, memory_order_relaxed);
-    if (resident != a->counted_resident)
-        atomic_fetch_add_explicit(&a->totals->resident, resident - a->counted_resident, memory_order_relaxed);
-    a->counted_touched = touched;
-    a->counted_resident = resident;
-}
-
-static char *dirty_end(const struct segment *s)
-{
-    return s->resident > s->touched ? s->resident : s->touched;
-}
-
-/* The end of what may be resident, from the base, in whole granules: the rest of the last one was never
- * written, but it is there. */
-static size_t dirty_extent(const struct segment *s)
-{
-    size_t to = (size_t)(dirty_end(s) - (char *)s->extent.base);
-
-    if (s->extent.page != 0)
-        to += (0 - to) & (s->extent.page - 1);
-    return min_size(to, s->extent.committed);
-}
-
-static void sum_up(const struct segment *chain, size_t *touched, size_t *resident)
-{
-    for (const struct segment *s = chain; s != NULL; s = s->older) {
-        *touched += (size_t)(s->touched - s->start);
-        *resident += dirty_extent(s);
-    }
-}
-
-/* Brings the totals up to date with the watermarks. */
-static void recount(struct arena *a)
-{
-    size_t touched = 0, resident = 0;
-
-    arena_unflag(a, ARENA_UNCOUNTED);
-    if (a->totals == NULL)
-        return;
-    sum_up(a->newest, &touched, &resident);
-    sum_up(a->spare, &touched, &resident);
-    count(a, touched, resident);
-}
-
-/* After a reset or rewind: not when a wipe will lower the watermarks again, and every time the same ones. */
-static void recount_if_due(struct arena *a)
-{
-    if ((a->flags & (ARENA_UNCOUNTED | ARENA_WIPE)) == ARENA_UNCOUNTED)
-        recount(a);
-}
-
-/* ---- segments ---- */
-
-static char *segment_limit(const struct segment *s)
-{
-    char *committed = (char *)s->extent.base + (s->extent.committed & ~(size_t)(BP_ALIGNMENT - 1));
-
-    return committed < s->end ? committed : s->end;
-}
-
-/* `header` bytes at the base belong to the segment's holder and are not zero. */
-static void segment_init(struct segment *s, const struct bp_extent *extent, size_t header)
-{
-    char *base = extent->base;
-
-    s->extent = *extent;
-    if (s->extent.known_zero_from < header)
-        s->extent.known_zero_from = header;
-    s->start = base + header;
-    s->end = base + (extent->size & ~(size_t)(BP_ALIGNMENT - 1));
-    s->touched = s->top = s->resident = s->start;
-    s->older = NULL;
-}
-
-/* Bytes up to `end` are no longer known zero. */
-static void segment_touch(struct arena *a, struct segment *s, char *end)
-{
-    if (end > s->touched) {
-        s->touched = end;
-        arena_flag(a, ARENA_UNCOUNTED);
-    }
-}
-
-static int segment_commit(struct arena *a, struct segment *s, const char *upto)
-{
-    size_t before = s->extent.committed;
-    int rc = backing_commit(a->backing, &s->extent, (size_t)(upto - (char *)s->extent.base));
-
-    if (rc == 0 && s->extent.committed != before)
-        footprint_add(a, 0, s->extent.committed - before);
-    return rc;
-}
-
-int arena_commit(struct arena *a, char *upto)
-{
-    int rc = segment_commit(a, a->current, upto);
-
-    if (rc == 0)
-        a->pub.limit = segment_limit(a->current);
-    return rc;
-}
-
-static struct segment *segment_acquire(struct arena *a, size_t min, size_t preferred)
-{
-    struct bp_extent extent;
-    struct segment *s;
-
-    if (min > PTRDIFF_MAX - SEGMENT_HEADER)
-        return NULL;
-    if (backing_acquire(a->backing, min + SEGMENT_HEADER, preferred + SEGMENT_HEADER, SEGMENT_ALIGN, &extent) != 0)
-        return NULL;
-    if (backing_commit(a->backing, &extent, SEGMENT_HEADER) != 0) {
-        backing_dispose(a->backing, &extent);
-        return NULL;
-    }
-    s = extent.base;
-    segment_init(s, &extent, SEGMENT_HEADER);
-    footprint_add(a, extent.size, extent.committed);
-    if (a->totals != NULL)
-        atomic_fetch_add_explicit(&a->totals->spills, 1, memory_order_relaxed); /* pairs with bp_pool_stats */
-    return s;
-}
-
-static void segment_wipe(struct segment *s)
-{
-    size_t offset = (size_t)(s->start - (char *)s->extent.base);
-
-    explicit_bzero(s->start, (size_t)(s->touched - s->start));
-    /* The wiped part reads as zero now; it joins what is known zero behind it, if anything is. */
-    if (s->extent.known_zero_from <= (size_t)(s->touched - (char *)s->extent.base))
-        s->extent.known_zero_from = offset;
-    if (s->touched > s->resident)
-        s->resident = s->touched;
-    s->touched = s->start;
-}
-
-static void segment_dispose(struct arena *a, struct segment *s)
-{
-    struct bp_extent extent = s->extent; /* `s` lies in it */
-
-    footprint_add(a, 0 - extent.size, 0 - extent.committed);
-    backing_dispose(a->backing, &extent);
-}
-
-/* Takes the segments newer than `keep` out of the chain; the cursor is no longer in any of them. */
-static void retire_segments(struct arena *a, struct segment *keep)
-{
-    while (a->newest != keep) {
-        struct segment *s = a->newest;
-
-        a->newest = s->older;
-        segment_touch(a, s, s->top);
-        if ((a->flags & ARENA_WIPE) != 0)
-            segment_wipe(s);
-        if (s->extent.committed <= a->max_spare && a->spare_bytes <= a->max_spare - s->extent.committed) {
-            a->spare_bytes += s->extent.committed;
-            s->older = a->spare;
-            a->spare = s;
-        } else {
-            segment_dispose(a, s);
-            arena_flag(a, ARENA_UNCOUNTED);
-        }
-    }
-}
-
-static struct segment *spare_unlink(struct arena *a, struct segment **link)
-{
-    struct segment *s = *link;
-
-    *link = s->older;
-    a->spare_bytes -= s->extent.committed;
-    return s;
-}
-
-static void dispose_spares(struct arena *a)
-{
-    while (a->spare != NULL)
-        segment_dispose(a, spare_unlink(a, &a->spare));
-}
-
-void arena_drop_spares(struct arena *a)
-{
-    dispose_spares(a);
-    recount(a);
-}
-
-/* The smallest spare with room for `need` usable bytes, taken out of the list; NULL if none. */
-static struct segment *spare_take(struct arena *a, size_t need)
-{
-    struct segment **best = NULL;
-
-    for (struct segment **link = &a->spare; *link != NULL; link = &(*link)->older)
-        if ((size_t)((*link)->end - (*link)->start) >= need &&
-            (best == NULL || (*link)->end - (*link)->start < (*best)->end - (*best)->start))
-            best = link;
-    return best != NULL ? spare_unlink(a, best) : NULL;
 }
 
 /* Allocates from a further segment. */
@@ -356,7 +96,7 @@ static void *spill(struct arena *a, size_t size, size_t align)
     a->current = s;
     a->floor = s->start;
     a->pub.cursor = s->top;
-    a->pub.limit = segment_limit(s);
+    arena_set_limit(a, segment_limit(s));
     return p;
 }
 
@@ -380,30 +120,77 @@ int arena_reserve(struct arena *a, size_t size)
     a->current->top = a->pub.cursor;
     a->current = s;
     a->floor = a->pub.cursor = s->start;
-    a->pub.limit = segment_limit(s);
+    arena_set_limit(a, segment_limit(s));
     return 0;
+}
+
+void *arena_alloc_alone(struct arena *a, size_t size, size_t align, char **end)
+{
+    struct segment *s;
+
+    if (size > PTRDIFF_MAX - BP_ALIGNMENT - align)
+        return no_memory();
+    s = segment_acquire(a, round_up_16(size) + align, round_up_16(size) + align);
+    if (s == NULL)
+        return no_memory();
+    if (segment_commit(a, s, s->end) != 0) {
+        segment_dispose(a, s);
+        return no_memory();
+    }
+    s->older = a->newest;
+    a->newest = s;
+    arena_flag(a, ARENA_SPILLED);
+    s->top = *end = s->end;
+    return s->end - round_up_16(size) - ((uintptr_t)(s->end - round_up_16(size)) & (align - 1));
+}
+
+struct segment *arena_segment_of(struct arena *a, const char *p)
+{
+    const struct segment *s = a->current;
+
+    /* A block beyond the growth sequence lies in the newest segment, not in the current one. */
+    return (uintptr_t)p >= (uintptr_t)s->start && (uintptr_t)p <= (uintptr_t)a->pub.cursor ? a->current : a->newest;
+}
+
+/* In the current segment; false when it is not to be had there. */
+static bool bump(struct arena *a, size_t size, size_t align, void **out)
+{
+    size_t pad = (size_t)(0 - (uintptr_t)a->pub.cursor) & (align - 1);
+    size_t room = (size_t)(a->current->end - a->pub.cursor);
+    char *p;
+
+    if (pad > room || size > room - pad)
+        return false;
+    p = a->pub.cursor + pad;
+    *out = NULL;
+    if (arena_commit(a, p + round_up_16(size)) == 0) {
+        a->pub.cursor = p + round_up_16(size);
+        *out = p;
+    }
+    return true;
+}
+
+void *arena_bump(struct arena *a, size_t size, size_t align)
+{
+    void *p;
+
+    if (!bump(a, size, align, &p))
+        return spill(a, size, align);
+    return p != NULL ? p : no_memory();
 }
 
 void *bp_arena_alloc_slow(bp_arena *pub, size_t size, size_t align)
 {
     struct arena *a = arena_of(pub);
-    char *end = a->current->end;
-    size_t pad = (size_t)(0 - (uintptr_t)pub->cursor) & (align - 1);
-    size_t room = (size_t)(end - pub->cursor);
+    void *p;
 
+    if ((a->flags & ARENA_CHECKED) != 0)
+        return check_alloc(a, size, align);
     if (size > PTRDIFF_MAX - BP_ALIGNMENT)
         return no_memory();
-    if (pad <= room && size <= room - pad) {
-        char *p = pub->cursor + pad;
-
-        if (arena_commit(a, p + round_up_16(size)) != 0)
-            return no_memory();
-        pub->cursor = p + round_up_16(size);
-        return p;
-    }
-    if ((a->flags & ARENA_FIXED) != 0)
-        return no_memory();
-    return spill(a, size, align);
+    if (bump(a, size, align, &p))
+        return p != NULL ? p : no_memory();
+    return (a->flags & ARENA_FIXED) != 0 ? no_memory() : spill(a, size, align);
 }
 
 /* ---- life ---- */
@@ -413,6 +200,8 @@ int arena_config_check(const struct bp_arena_config *config)
     if (config->size == 0 || config->size > PTRDIFF_MAX)
         return EINVAL;
     if (config->policy != BP_ARENA_SPILL && config->policy != BP_ARENA_FIXED)
+        return EINVAL;
+    if (config->checks != BP_CHECK_OFF && (config->checks & ~(unsigned)BP_CHECK_ALL) != 0)
         return EINVAL;
     return 0;
 }
@@ -433,7 +222,7 @@ static int first_extent(bp_backing *backing, const struct bp_arena_config *confi
 }
 
 static void arena_init(struct arena *a, bp_backing *backing, const struct bp_arena_config *config, size_t header,
-                       const struct bp_extent *extent, struct arena_totals *totals)
+                       const struct bp_extent *extent, struct arena_totals *totals, struct checks *checks)
 {
     a->backing = backing;
     a->totals = totals;
@@ -452,19 +241,28 @@ static void arena_init(struct arena *a, bp_backing *backing, const struct bp_are
     if (a->pub.limit < a->pub.cursor) /* less than the header is committed, or just that */
         a->pub.limit = a->pub.cursor;
     a->footprint = extent->committed;
-    totals_add(a, extent->size, extent->committed);
+    arena_totals_add(a, extent->size, extent->committed);
     if (totals != NULL)
-        atomic_fetch_add_explicit(peak_counter(totals, a->peak), 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(arena_peak_counter(totals, a->peak), 1, memory_order_relaxed);
+    if (checks != NULL)
+        check_begin(a, checks);
+    check_hide(a, a->first.start, (char *)extent->base + extent->committed);
 }
 
 int arena_open(struct arena *a, bp_backing *backing, const struct bp_arena_config *config,
                struct arena_totals *totals)
 {
     struct bp_extent extent;
-    int rc = first_extent(backing, config, 0, &extent);
+    struct checks *checks;
+    int rc = check_make(config->checks, &backing, &checks);
 
+    if (rc != 0)
+        return rc;
+    rc = first_extent(backing, config, 0, &extent);
     if (rc == 0)
-        arena_init(a, backing, config, 0, &extent, totals);
+        arena_init(a, backing, config, 0, &extent, totals, checks);
+    else
+        check_unmake(checks);
     return rc;
 }
 
@@ -472,15 +270,19 @@ void arena_close(struct arena *a)
 {
     struct bp_extent extent;
 
-    dispose_spares(a);
+    if (a->checks != NULL)
+        check_end(a);
+    spares_dispose(a);
     a->max_spare = 0;
-    retire_segments(a, &a->first);
-    totals_add(a, 0 - a->first.extent.size, 0 - a->first.extent.committed);
+    segments_retire(a, &a->first);
+    arena_totals_add(a, 0 - a->first.extent.size, 0 - a->first.extent.committed);
     if (a->totals != NULL) {
-        count(a, 0, 0);
-        atomic_fetch_sub_explicit(peak_counter(a->totals, a->peak), 1, memory_order_relaxed);
+        arena_count(a, 0, 0);
+        atomic_fetch_sub_explicit(arena_peak_counter(a->totals, a->peak), 1, memory_order_relaxed);
     }
     extent = a->first.extent; /* the arena may lie in it */
+    check_show_extent(a, &extent);
+    check_gone(a);
     backing_dispose(a->backing, &extent);
 }
 
@@ -488,6 +290,7 @@ int bp_arena_create(bp_backing *backing, const struct bp_arena_config *config, b
 {
     struct bp_arena_config c = BP_ARENA_CONFIG_INIT;
     struct bp_extent extent;
+    struct checks *checks;
     struct arena *a;
     int rc;
 
@@ -496,17 +299,23 @@ int bp_arena_create(bp_backing *backing, const struct bp_arena_config *config, b
     if (out == NULL || config_read(&c, sizeof c, sizeof c, config) != 0 || arena_config_check(&c) != 0 ||
         !backing_is_sane(backing))
         return EINVAL;
-    rc = first_extent(backing, &c, ARENA_HEADER, &extent);
+    rc = check_make(c.checks, &backing, &checks);
     if (rc != 0)
         return rc;
+    rc = first_extent(backing, &c, ARENA_HEADER, &extent);
+    if (rc != 0) {
+        check_unmake(checks);
+        return rc;
+    }
     rc = backing_commit(backing, &extent, ARENA_HEADER);
     if (rc != 0) {
         backing_dispose(backing, &extent);
+        check_unmake(checks);
         return rc;
     }
     a = extent.base;
     memset(a, 0, sizeof *a);
-    arena_init(a, backing, &c, ARENA_HEADER, &extent, NULL);
+    arena_init(a, backing, &c, ARENA_HEADER, &extent, NULL, checks);
     *out = &a->pub;
     return 0;
 }
@@ -547,7 +356,7 @@ int bp_arena_on_reset(bp_arena *pub, void (*fn)(void *data), void *data)
         return EBUSY;
     c = bp_arena_alloc(pub, sizeof *c);
     if (c == NULL)
-        return ENOMEM;
+        return errno;
     *c = (struct cleanup){ fn, data, a->cleanups };
     a->cleanups = c;
     arena_flag(a, ARENA_CLEANUPS);
@@ -565,18 +374,21 @@ void arena_raise_peak(struct arena *a)
         return;
     a->recent = used;
     if (used > a->peak)
-        peak_set(a, used);
+        arena_peak_set(a, used);
 }
 
 /* Any reset, but for `quick_end`. */
 static void drop_blocks(struct arena *a)
 {
+    char *to;
+
     if ((a->flags & ARENA_CLEANUPS) != 0)
         run_cleanups(a, NULL);
     arena_raise_peak(a);
+    to = (a->flags & ARENA_CHECKED) != 0 ? check_reset(a) : a->first.start;
     if ((a->flags & ARENA_SPILLED) != 0) {
         a->current->top = a->pub.cursor;
-        retire_segments(a, &a->first);
+        segments_retire(a, &a->first);
         segment_touch(a, &a->first, a->first.top);
         a->current = &a->first;
         a->pub.limit = segment_limit(&a->first);
@@ -584,9 +396,10 @@ static void drop_blocks(struct arena *a)
     }
     if ((a->flags & ARENA_MARKED) != 0)
         a->epoch++;
-    a->pub.cursor = a->first.start;
+    a->pub.cursor = to;
+    arena_set_limit(a, a->pub.limit);
     arena_unflag(a, ARENA_SPILLED | ARENA_MARKED);
-    recount_if_due(a);
+    arena_recount_if_due(a);
 }
 
 /* At the end of a reset: how far the next units of work may go without another slow one. No further than
@@ -611,13 +424,15 @@ void bp_arena_reset(bp_arena *pub)
 {
     struct arena *a = arena_of(pub);
 
-    if (arena_check_not_busy(a, NULL, "reset") != 0)
+    if (arena_check_not_busy(a, NULL, "reset") != 0 || check_is_idle(a, "reset"))
         return;
     if (arena_resets_by_a_store(a)) {
         pub->cursor = a->first.start;
     } else {
         drop_blocks(a); /* its holder keeps it, so the site stays */
         settle_quick_end(a);
+        if ((a->flags & ARENA_CHECKED) != 0)
+            check_tell();
     }
 }
 
@@ -634,18 +449,41 @@ int bp_arena_destroy(bp_arena *pub)
         return EBUSY;
     arena_reset(a);
     arena_close(a);
+    check_tell();
     return 0;
+}
+
+void bp_arena_wipe(bp_arena *pub)
+{
+    struct arena *a = arena_of(pub);
+
+    bool always = (a->flags & ARENA_WIPE) != 0;
+
+    if (arena_check_not_busy(a, NULL, "wipe") != 0 || check_is_idle(a, "wipe"))
+        return;
+    arena_flag(a, ARENA_WIPE); /* for the spill extents that go now */
+    drop_blocks(a);
+    if (!always)
+        arena_unflag(a, ARENA_WIPE);
+    for (struct segment *s = a->spare; s != NULL; s = s->older)
+        segment_wipe(a, s);
+    arena_wipe(a);
+    settle_quick_end(a);
+    check_tell();
 }
 
 bp_mark bp_arena_mark(bp_arena *pub)
 {
     struct arena *a = arena_of(pub);
-
     bp_mark mark = { pub->cursor, a->current, a->newest, a->cleanups, NULL, a->earlier, a->epoch };
 
+    if (is_idle(a, "mark"))
+        return (bp_mark){ NULL, NULL, NULL, NULL, NULL, 0, 0 }; /* dead */
     mark.floor = (a->flags & ARENA_MARKED) != 0 ? a->floor : a->current->start;
     arena_flag(a, ARENA_MARKED);
     a->floor = pub->cursor;
+    if ((a->flags & ARENA_CHECKED) != 0)
+        check_mark(a, &mark);
     return mark;
 }
 
@@ -654,7 +492,8 @@ static bool mark_is_alive(const struct arena *a, const bp_mark *mark)
     bool segment_found = false, newest_found = false;
     const struct cleanup *c = a->cleanups;
 
-    if (mark->epoch != a->epoch || (a->flags & ARENA_MARKED) == 0)
+    if ((a->flags & ARENA_CHECKED) != 0 ? !check_mark_is_alive(a, mark) :
+                                          mark->epoch != a->epoch || (a->flags & ARENA_MARKED) == 0)
         return false;
     for (const struct segment *s = a->newest; s != NULL; s = s->older) {
         newest_found |= s == mark->newest;
@@ -669,21 +508,28 @@ static bool mark_is_alive(const struct arena *a, const bp_mark *mark)
     return segment_found && newest_found && c == mark->cleanup;
 }
 
-int bp_arena_rewind(bp_arena *pub, bp_mark mark)
+/* But for the telling. */
+static int rewind_to(bp_arena *pub, bp_mark mark)
 {
     struct arena *a = arena_of(pub);
 
     if (arena_check_not_busy(a, NULL, "rewind") != 0)
         return EBUSY;
+    if (check_is_idle(a, "rewind"))
+        return EINVAL;
     if (!mark_is_alive(a, &mark))
         return misuse_report(BP_MISUSE_DEAD_MARK, NULL, pub,
                              "arena %p rewound to a mark that is dead: reset, or rewound past, since", (void *)a);
     if (a->cleanups != mark.cleanup)
         run_cleanups(a, mark.cleanup);
     arena_raise_peak(a);
+    if ((a->flags & ARENA_CHECKED) != 0 && check_rewind(a, &mark)) {
+        a->floor = pub->cursor;
+        return 0;
+    }
     if (a->newest != mark.newest) {
         a->current->top = pub->cursor;
-        retire_segments(a, mark.newest);
+        segments_retire(a, mark.newest);
     }
     if (a->current != mark.segment) {
         a->current = mark.segment;
@@ -691,161 +537,45 @@ int bp_arena_rewind(bp_arena *pub, bp_mark mark)
         pub->limit = segment_limit(a->current);
     }
     pub->cursor = mark.cursor;
+    arena_set_limit(a, pub->limit);
     a->floor = mark.cursor;
     a->earlier = mark.earlier;
     if (a->newest == &a->first)
         arena_unflag(a, ARENA_SPILLED);
-    recount_if_due(a);
+    arena_recount_if_due(a);
     return 0;
+}
+
+int bp_arena_rewind(bp_arena *pub, bp_mark mark)
+{
+    int rc = rewind_to(pub, mark);
+
+    if ((arena_of(pub)->flags & ARENA_CHECKED) != 0)
+        check_tell();
+    return rc;
 }
 
 void bp_arena_scope_end(struct bp_arena_scope_guard *guard)
 {
     /* Nobody has the mark any more: blocks below it may be resized again. */
-    if (bp_arena_rewind(guard->arena, guard->mark) == 0)
-        arena_of(guard->arena)->floor = guard->mark.floor;
-}
+    if (rewind_to(guard->arena, guard->mark) == 0) {
+        struct arena *a = arena_of(guard->arena);
 
-/* ---- idle arenas ---- */
-
-/* The watermarks of the first segment went down. */
-static void lowered(struct arena *a)
-{
-    if (a->pub.quick_end > a->first.touched)
-        a->pub.quick_end = a->first.touched;
-}
-
-void arena_wipe(struct arena *a)
-{
-    segment_wipe(&a->first);
-    lowered(a);
-    recount(a);
-}
-
-static bool segment_can_release(const struct arena *a, const struct segment *s)
-{
-    return s->extent.page != 0 && BACKING_HAS(a->backing->ops, release);
-}
-
-bool arena_is_dirty(const struct arena *a)
-{
-    return a->spare != NULL || (dirty_end(&a->first) > a->first.start && segment_can_release(a, &a->first));
-}
-
-static size_t dirty_bytes(const struct segment *s)
-{
-    return (size_t)(dirty_end(s) - s->start);
-}
-
-/* Disposes of the dirtiest spares until the others have at most `keep` dirty bytes; returns the committed
- * bytes of those that went. Dirty bytes are what a spare costs in memory, and compare with bytes in use. */
-static size_t trim_spares(struct arena *a, size_t keep)
-{
-    size_t before = a->spare_bytes, dirty = 0;
-
-    if (keep == 0) {
-        dispose_spares(a);
-        return before;
-    }
-    for (const struct segment *s = a->spare; s != NULL; s = s->older)
-        dirty += dirty_bytes(s);
-    while (dirty > keep) {
-        struct segment **most = &a->spare;
-
-        for (struct segment **link = &a->spare->older; *link != NULL; link = &(*link)->older)
-            if (dirty_bytes(*link) > dirty_bytes(*most))
-                most = link;
-        dirty -= dirty_bytes(*most);
-        segment_dispose(a, spare_unlink(a, most));
-    }
-    return before - a->spare_bytes;
-}
-
-/* Where, from the base of the first extent, a release that keeps `keep` bytes of blocks starts. */
-static size_t release_from(const struct segment *s, size_t keep)
-{
-    size_t from = (size_t)(s->start - (char *)s->extent.base) + min_size(keep, (size_t)(s->end - s->start));
-
-    return from + ((0 - from) & (s->extent.page - 1));
-}
-
-int arena_release_beyond(struct arena *a, size_t keep, size_t *bytes)
-{
-    struct segment *s = &a->first;
-    char *base = s->extent.base;
-    size_t from, to, released;
-    int rc = 0;
-
-    *bytes = trim_spares(a, keep - min_size(keep, dirty_bytes(s)));
-    if (segment_can_release(a, s)) {
-        from = release_from(s, keep);
-        to = dirty_extent(s);
-        if (from < to) {
-            s->extent.known_zero_from = (size_t)(segment_zero_frontier(s) - base);
-            rc = backing_release(a->backing, &s->extent, from, to - from, &released);
-            if (rc == 0) {
-                *bytes += released;
-                if (s->touched > base + from)
-                    s->touched = base + from;
-                s->resident = base + from;
-                lowered(a);
-            }
+        a->floor = guard->mark.floor;
+        if ((a->flags & ARENA_CHECKED) != 0) {
+            check_unmark(a, &guard->mark);
+            check_tell();
         }
     }
-    recount(a);
-    return rc;
-}
-
-int arena_release(struct arena *a, size_t *bytes)
-{
-    return arena_release_beyond(a, 0, bytes);
-}
-
-size_t arena_take_recent(struct arena *a)
-{
-    size_t recent = a->recent;
-
-    a->recent = 0;
-    if (a->pub.quick_end != NULL)
-        a->pub.quick_end = a->first.start;
-    return recent;
-}
-
-size_t arena_excess(const struct arena *a, size_t keep)
-{
-    const struct segment *s = &a->first;
-    size_t from, to;
-
-    if (!segment_can_release(a, s))
-        return a->spare_bytes;
-    from = release_from(s, keep);
-    to = dirty_extent(s);
-    return a->spare_bytes + (from < to ? to - from : 0);
-}
-
-int arena_prefault(struct arena *a, size_t bytes)
-{
-    struct segment *s = &a->first;
-    size_t from = (size_t)(s->start - (char *)s->extent.base);
-    int rc;
-
-    bytes = min_size(bytes, (size_t)(s->end - s->start));
-    if (bytes == 0)
-        return 0;
-    rc = arena_commit(a, s->start + bytes);
-    if (rc == 0)
-        rc = backing_populate(a->backing, &s->extent, from, bytes);
-    if (rc == 0 && s->start + bytes > s->resident)
-        s->resident = s->start + round_up_16(bytes);
-    recount(a);
-    return rc;
 }
 
 /* ---- facts ---- */
 
 size_t bp_arena_used(const bp_arena *pub)
 {
-    return arena_used(arena_of_const(pub));
+    const struct arena *a = arena_of_const(pub);
+
+    return is_idle(a, "used") ? 0 : arena_used(a);
 }
 
 size_t bp_arena_capacity(const bp_arena *pub)
@@ -853,6 +583,10 @@ size_t bp_arena_capacity(const bp_arena *pub)
     const struct arena *a = arena_of_const(pub);
     size_t sum = 0;
 
+    if (is_idle(a, "capacity"))
+        return 0;
+    if ((a->flags & ARENA_FIXED) != 0)
+        return (size_t)(a->first.end - a->first.start);
     for (const struct segment *s = a->newest; s != NULL; s = s->older)
         sum += (size_t)(s->end - s->start);
     for (const struct segment *s = a->spare; s != NULL; s = s->older)
@@ -864,14 +598,21 @@ size_t bp_arena_remaining(const bp_arena *pub)
 {
     const struct arena *a = arena_of_const(pub);
 
+    if (is_idle(a, "remaining"))
+        return 0;
+    if ((a->flags & ARENA_CHECKED) != 0 && (a->flags & ARENA_FIXED) != 0)
+        return bp_arena_capacity(pub) - arena_used(a);
     return (size_t)(a->current->end - pub->cursor);
 }
 
 size_t bp_arena_high_water(const bp_arena *pub)
 {
     const struct arena *a = arena_of_const(pub);
-    size_t used = arena_used(a);
+    size_t used;
 
+    if (is_idle(a, "high_water"))
+        return 0;
+    used = arena_used(a);
     return used > a->peak ? used : a->peak;
 }
 
@@ -880,6 +621,8 @@ bool bp_arena_owns(const bp_arena *pub, const void *p)
     const struct arena *a = arena_of_const(pub);
     uintptr_t x = (uintptr_t)p;
 
+    if ((a->flags & ARENA_CHECKED) != 0)
+        return !check_is_idle(a, "owns") && check_owns(a, p);
     for (const struct segment *s = a->newest; s != NULL; s = s->older)
         if (x >= (uintptr_t)s->start && x < (uintptr_t)(s == a->current ? pub->cursor : s->top))
             return true;

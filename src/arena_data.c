@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "arena_private.h"
 
+#include "checks.h"
+
 #include <limits.h>
 #include <stdio.h>
 
@@ -18,15 +20,11 @@ void *bp_arena_zalloc(bp_arena *pub, size_t size)
 {
     struct arena *a = arena_of(pub);
     char *p = bp_arena_alloc(pub, size);
-    const struct segment *s = a->current;
     const char *dirty;
 
     if (p == NULL)
         return NULL;
-    /* A block beyond the growth sequence lies in the newest segment, not in the current one. */
-    if ((uintptr_t)p < (uintptr_t)s->start || (uintptr_t)p > (uintptr_t)pub->cursor)
-        s = a->newest;
-    dirty = segment_zero_frontier(s);
+    dirty = (a->flags & ARENA_CHECKED) != 0 ? p + size : segment_zero_frontier(arena_segment_of(a, p));
     if (p < dirty)
         memset(p, 0, size < (size_t)(dirty - p) ? size : (size_t)(dirty - p));
     return p;
@@ -62,6 +60,8 @@ void *bp_arena_realloc(bp_arena *pub, void *block, size_t old_size, size_t new_s
         return bp_arena_alloc(pub, new_size);
     if (old_size > PTRDIFF_MAX - BP_ALIGNMENT || new_size > PTRDIFF_MAX - BP_ALIGNMENT)
         return no_memory();
+    if ((a->flags & ARENA_CHECKED) != 0)
+        return check_realloc(a, p, old_size, new_size);
     /* A block below the floor belongs to the time before a mark: growing it would put bytes of it where
      * a rewind drops them, shrinking it would put younger blocks below the mark. Nor is every block that
      * ends at the cursor in the current segment: the one below may touch it. */

@@ -39,14 +39,17 @@ enum arena_flag {
     ARENA_SITED = 128,     /* `site` is set */
     ARENA_UNCOUNTED = 256, /* a watermark or the chain changed since the pool's totals were
                               brought up to date */
+    ARENA_CHECKED = 512,   /* `checks` is set, for the life of the arena: limit is kept at the cursor */
     /* the reset of an arena with none of these is one compare and one store */
     ARENA_SLOW_RESET = ARENA_CLEANUPS | ARENA_SPILLED | ARENA_MARKED | ARENA_RESIZED | ARENA_WIPE |
-                       ARENA_IN_CLEANUP | ARENA_SITED | ARENA_UNCOUNTED
+                       ARENA_IN_CLEANUP | ARENA_SITED | ARENA_UNCOUNTED | ARENA_CHECKED
 };
 
 /* Sums over the arenas of one pool. Sync: relaxed atomics, changed beside system calls, and in slow resets
  * and rewinds when a watermark has risen. */
 struct arena_totals {
+    const bp_pool *pool;        /* this and the next for messages. Constant */
+    const char *pool_name;
     _Atomic(size_t) reserved;   /* bytes of address space */
     _Atomic(size_t) committed;  /* bytes of these committed */
     _Atomic(size_t) peak_committed;
@@ -62,8 +65,9 @@ struct arena_totals {
  * the first extent, and give_back need. */
 struct arena {
     _Alignas(64) struct bp_arena pub; /* arenas of different threads share no cache line */
-    uint32_t flags;       /* enum arena_flag. Change by arena_flag and arena_unflag */
-    uint32_t state;       /* the pool's. Sync: the pool's lock */
+    uint16_t flags;       /* enum arena_flag. Change by arena_flag and arena_unflag */
+    uint16_t state;       /* the pool's. Sync, this and the next: the pool's lock */
+    int32_t holder;       /* the pool's: the thread that checked it out, while LIVE */
     _Atomic(void *) home; /* the pool's: the lane slot this arena is homed in, or see STATE_GIVEN_BACK. Sync:
                              written under the pool's lock, read by the holder */
     struct segment first; /* `start`, `touched` and `end` in the first line */
@@ -93,7 +97,7 @@ struct arena {
                                     at the start of the first extent */
     };
     uint64_t idle_since;         /* the number of the look of bp_pool_tick that came next, see pool_tick.c */
-    long holder;                 /* the thread that checked it out, while LIVE */
+    struct checks *checks;       /* checks.c's; NULL: not checked. Constant */
 };
 
 static_assert(offsetof(struct bp_arena, cursor) == 0, "ABI: inlined into programs");
@@ -119,8 +123,12 @@ static inline size_t round_up_16(size_t n)
     return (n + (BP_ALIGNMENT - 1)) & ~(size_t)(BP_ALIGNMENT - 1);
 }
 
+size_t check_used(const struct arena *a); /* of a checked arena, as if it were not */
+
 static inline size_t arena_used(const struct arena *a)
 {
+    if (BP_UNLIKELY((a->flags & ARENA_CHECKED) != 0))
+        return check_used(a);
     return a->earlier + (size_t)(a->pub.cursor - a->current->start);
 }
 
@@ -142,6 +150,23 @@ int arena_open(struct arena *a, bp_backing *backing, const struct bp_arena_confi
 
 /* Disposes of every extent, without cleanups. */
 void arena_close(struct arena *a);
+
+/* `size` bytes, at most PTRDIFF_MAX - BP_ALIGNMENT, in the current segment or a further one, whatever the policy.
+ * NULL with errno. */
+void *arena_bump(struct arena *a, size_t size, size_t align);
+
+/* `size` bytes at the very end of a segment of their own, or, to be aligned, as close to it as can be. *end
+ * is where that is. NULL with errno. */
+void *arena_alloc_alone(struct arena *a, size_t size, size_t align, char **end);
+
+/* The segment that `p`, just allocated, lies in. */
+struct segment *arena_segment_of(struct arena *a, const char *p);
+
+/* The slow path's allocation in an arena is over: where the next one may be inline. */
+static inline void arena_set_limit(struct arena *a, char *limit)
+{
+    a->pub.limit = (a->flags & ARENA_CHECKED) != 0 ? a->pub.cursor : limit;
+}
 
 /* Makes the current segment usable up to `upto`. 0, or ENOMEM and nothing changed. */
 int arena_commit(struct arena *a, char *upto);
@@ -166,7 +191,7 @@ static inline bool arena_resets_by_a_store(const struct arena *a)
 /* Sets a flag; one of ARENA_SLOW_RESET makes the next reset a slow one. */
 static inline void arena_flag(struct arena *a, enum arena_flag flag)
 {
-    a->flags |= (uint32_t)flag;
+    a->flags = (uint16_t)(a->flags | (unsigned)flag);
     if ((flag & ARENA_SLOW_RESET) != 0)
         a->pub.quick_end = NULL;
 }
@@ -174,7 +199,7 @@ static inline void arena_flag(struct arena *a, enum arena_flag flag)
 /* Clears a flag. `quick_end` comes back with the next reset. */
 static inline void arena_unflag(struct arena *a, enum arena_flag flag)
 {
-    a->flags &= ~(uint32_t)flag;
+    a->flags = (uint16_t)(a->flags & ~(unsigned)flag);
 }
 
 /* Drops every block. Not to be called from a cleanup. */

@@ -13,6 +13,7 @@
 #include "buckets_private.h"
 
 #include "backing_private.h"
+#include "checks.h"
 #include "configs.h"
 #include "lane.h"
 #include "misuse_private.h"
@@ -45,13 +46,6 @@ static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Sync, all: known_lock. The dead are linked by next_known, oldest first. */
 static struct buckets *known_buckets = &null_buckets;
 static struct buckets *dead_buckets, **dead_buckets_end = &dead_buckets;
-
-/* The checks that a configuration comes to.
- * TO BE MERGED with checked mode: 0 is to mean what bp_check_default says. */
-static unsigned check_effective(unsigned config_checks)
-{
-    return config_checks & ~(unsigned)BP_CHECK_OFF;
-}
 
 /* ---- fork ---- */
 
@@ -247,7 +241,7 @@ static int finish(struct buckets *b, bp_backing *backing, bp_buckets **out)
     if (b->checks == 0)
         b->pub.quick_max = b->max_size;
     b->pub.quick_min = b->bucket[0].capacity;
-    b->pub.end = bucket_place((uint32_t)b->sizes);
+    b->pub.span = (uint32_t)(b->sizes * sizeof b->bucket[0]);
     for (size_t n = 0, i = 0; n <= BP_BUCKETS_SMALL / 64; n++) {
         while (i < b->sizes && b->bucket[i].capacity < n * 64)
             i++;
@@ -413,8 +407,10 @@ static bool hold_all(struct buckets *b, struct pool_users *users)
         if (buckets_each(b, i) == NULL)
             continue;
         pool_hold(buckets_each(b, i), &some);
-        if (users->who[0] == '\0')
+        if (users->who[0] == '\0') {
             memcpy(users->who, some.who, sizeof users->who);
+            users->first = some.first;
+        }
         users->any |= some.any;
         users->live += some.live;
         users->waiting += some.waiting;
@@ -433,14 +429,14 @@ int bp_buckets_destroy(bp_buckets *arg)
         for (size_t i = 0; i <= b->sizes; i++)
             if (buckets_each(b, i) != NULL)
                 pool_unhold(buckets_each(b, i));
-        (void)misuse_report(BP_MISUSE_LIVE_ARENAS, NULL, NULL,
-                            "destroy: bucket pool \"%s\" has %zu live buffers and %zu waiters%s", b->name,
-                            users.live, users.waiting, users.who);
+        (void)misuse_report_block(BP_MISUSE_LIVE_ARENAS, NULL, NULL, &users.first,
+                                  "destroy: bucket pool \"%s\" has %zu live buffers and %zu waiters%s", b->name,
+                                  users.live, users.waiting, users.who);
         return EBUSY;
     }
     atomic_store_explicit(&b->magic, BUCKETS_DEAD, memory_order_relaxed); /* pairs with buckets_enter */
     b->pub.quick_max = 0;
-    b->pub.end = 0;
+    b->pub.span = 0;
     make_unknown(b); /* first, for fork takes the locks of what is known */
     for (size_t i = 0; i <= b->sizes; i++) {
         struct place *place = i < b->sizes ? &b->places[i] : &b->transient;
@@ -457,5 +453,6 @@ int bp_buckets_destroy(bp_buckets *arg)
     }
     pthread_mutex_destroy(&b->lock);
     keep_dead(b);
+    check_tell();
     return 0;
 }

@@ -53,7 +53,7 @@ static_assert(offsetof(struct buckets, bucket) == offsetof(struct buckets, pub) 
 static_assert(offsetof(struct bp_buckets, quick_max) == 2 * sizeof(size_t), "ABI: inlined into programs");
 static_assert(offsetof(struct bp_buckets, quick_min) == 3 * sizeof(size_t), "ABI: inlined into programs");
 static_assert(offsetof(struct bp_buckets, step) == 4 * sizeof(size_t), "ABI: inlined into programs");
-static_assert(offsetof(struct bp_buckets, end) == 4 * sizeof(size_t) + 8, "ABI: inlined into programs");
+static_assert(offsetof(struct bp_buckets, span) == 4 * sizeof(size_t) + 8, "ABI: inlined into programs");
 static_assert(offsetof(struct bp_buckets, small) == 4 * sizeof(size_t) + 16, "ABI: inlined into programs");
 static_assert(sizeof(struct bp_buckets) % sizeof(struct bp_bucket) == 0, "one grid for all of them");
 static_assert(sizeof(struct bp_buckets) + BUCKETS_MOST * sizeof(struct bp_bucket) <= UINT16_MAX,

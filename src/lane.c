@@ -63,7 +63,7 @@ static void vacate(bp_pool *pool, struct lane *lane, struct lane_slot *slot, uin
     atomic_store_explicit(&a->home, NULL, memory_order_relaxed); /* pairs with bp_pool_give_back */
     if (state == SLOT_OUT) {
         a->state = STATE_LIVE;
-        a->holder = thread_tid_of(slot->lane);
+        a->holder = (int32_t)thread_tid_of(slot->lane);
         keep_drop(pool, a);
     } else {
         pool_put_idle(pool, a);

@@ -7,10 +7,12 @@
 #include "config.h"
 
 #include "misuse_private.h"
+#include "os.h"
 
 #ifdef HAVE_EXECINFO_H
 #include <execinfo.h>
 #endif
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,23 +42,25 @@ static void print(const struct bp_misuse *misuse)
     if (length > 0)
         (void)!write(STDERR_FILENO, line, strlen(line));
     if (misuse->stack_depth != 0) {
-        static const char where[] = "bumpool: the block was allocated at\n";
+        const char *where = misuse->kind == BP_MISUSE_LIVE_ARENAS ?
+                                "bumpool: the first of them was checked out at\n" :
+                                "bumpool: the block was allocated at\n";
         struct misuse_stack stack = { .depth = misuse->stack_depth };
 
         memcpy(stack.frames, misuse->stack, stack.depth * sizeof stack.frames[0]);
-        (void)!write(STDERR_FILENO, where, sizeof where - 1);
+        (void)!write(STDERR_FILENO, where, strlen(where));
         misuse_stack_print(&stack);
     }
 }
 
-static int report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
-                  const struct misuse_stack *stack, const char *format, va_list args)
+enum { MESSAGE = 256 };
+
+static int call(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                const struct misuse_stack *stack, const char *message)
 {
     void (*fn)(const struct bp_misuse *misuse, void *data);
-    char message[256];
     void *data;
 
-    (void)vsnprintf(message, sizeof message, format, args);
     pthread_mutex_lock(&handler_lock);
     fn = handler;
     data = handler_data;
@@ -78,6 +82,15 @@ static int report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena 
     return kind == BP_MISUSE_BUSY_ARENA || kind == BP_MISUSE_LIVE_ARENAS || kind == BP_MISUSE_CLEANUP_ALLOCATES ?
                EBUSY :
                EINVAL;
+}
+
+static int report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                  const struct misuse_stack *stack, const char *format, va_list args)
+{
+    char message[MESSAGE];
+
+    (void)vsnprintf(message, sizeof message, format, args);
+    return call(kind, pool, arena, stack, message);
 }
 
 int misuse_report(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena, const char *format, ...)
@@ -103,6 +116,61 @@ int misuse_report_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_
     return rc;
 }
 
+/* ---- noted, to be told later ---- */
+
+struct noted {
+    struct noted *next;
+    enum bp_misuse_kind kind;
+    const bp_pool *pool;
+    const bp_arena *arena;
+    struct misuse_stack stack;
+    char message[MESSAGE];
+};
+
+/* Oldest first; `noted_last` is valid while there is a first. A thread's, so that what is found in an arena can be
+ * told when the arena is somebody else's already. What a handler's longjmp leaves here is told next time. */
+static _Thread_local struct noted *noted_first __attribute__((tls_model("initial-exec")));
+static _Thread_local struct noted *noted_last __attribute__((tls_model("initial-exec")));
+
+void misuse_note_block(enum bp_misuse_kind kind, const bp_pool *pool, const bp_arena *arena,
+                       const struct misuse_stack *stack, const char *format, ...)
+{
+    int saved = errno;
+    struct noted *n = malloc(sizeof *n);
+    va_list args;
+
+    va_start(args, format);
+    if (n != NULL) {
+        n->next = NULL;
+        n->kind = kind;
+        n->pool = pool;
+        n->arena = arena;
+        n->stack.depth = 0;
+        if (stack != NULL)
+            n->stack = *stack;
+        (void)vsnprintf(n->message, sizeof n->message, format, args);
+        *(noted_first != NULL ? &noted_last->next : &noted_first) = n;
+        noted_last = n;
+    } else { /* better now than not at all */
+        (void)report(kind, pool, arena, stack, format, args);
+    }
+    va_end(args);
+    os_restore_errno(saved);
+}
+
+void misuse_tell(void)
+{
+    while (BP_UNLIKELY(noted_first != NULL)) {
+        struct noted n = *noted_first;
+
+        free(noted_first);
+        noted_first = n.next;
+        (void)call(n.kind, n.pool, n.arena, &n.stack, n.message);
+    }
+}
+
+/* ---- stacks ---- */
+
 void misuse_stack_print(const struct misuse_stack *stack)
 {
 #ifdef HAVE_EXECINFO_H
@@ -112,16 +180,19 @@ void misuse_stack_print(const struct misuse_stack *stack)
 #endif
 }
 
-void misuse_stack_take(struct misuse_stack *stack)
+void misuse_stack_take(struct misuse_stack *stack, const void *first)
 {
     stack->depth = 0;
 #ifdef HAVE_EXECINFO_H
-    void *frames[MISUSE_FRAMES + 2];
-    int n = backtrace(frames, MISUSE_FRAMES + 2);
+    void *frames[MISUSE_FRAMES + 4]; /* some are the library's own, or a tool's */
+    int n = backtrace(frames, MISUSE_FRAMES + 4), i = 1;
 
-    /* without this function and the library's one that called it */
-    for (int i = 2; i < n; i++)
-        stack->frames[stack->depth++] = frames[i];
+    while (first != NULL && i < n && frames[i] != first)
+        i++;
+    while (i < n && stack->depth < MISUSE_FRAMES)
+        stack->frames[stack->depth++] = frames[i++];
+#else
+    (void)first;
 #endif
 }
 

@@ -60,4 +60,40 @@ static inline bool os_round_up(size_t size, size_t unit, size_t *out)
     return true;
 }
 
+/* ---- for the guard, locked and memfd backings ---- */
+
+/* One lock for the lists of all instances of these: nothing else is locked and no system call made while it
+ * is held. fork finds it free. */
+void os_list_lock(void);
+void os_list_unlock(void);
+
+/* Memory, zero, between two inaccessible ranges: of at least a page before it, of a page after it. `size` is
+ * the memory's, *start and *span say what all of it is, for os_unmap. */
+int os_map_guarded(size_t size, size_t align, void **memory, void **start, size_t *span);
+
+/* Drops the memory and makes the range inaccessible. Cannot fail; where the system refuses one of the two,
+ * the other is done nevertheless. */
+void os_hide(void *p, size_t size);
+
+/* As os_unmap, but when the system refuses, it says so and the range stays as it is. */
+int os_try_unmap(void *p, size_t size);
+
+/* As os_unmap, for ranges that os_map must not give to the next one as they are: locked, wiped by fork,
+ * or shared. */
+void os_unmap_special(void *p, size_t size);
+
+/* Keeps memory of os_map_guarded in RAM, out of core dumps and out of children of fork, where it reads as
+ * zero. What was done before a failure is not undone: unmap the range. */
+int os_make_secret(void *p, size_t size);
+
+/* A file in memory, `size` bytes that read as zero, whose size nobody can change any more. Its descriptor is
+ * closed by exec; close it with os_close. EFBIG: above RLIMIT_FSIZE; ENOSYS: the kernel has no such files. */
+int os_memfd(const char *name, size_t size, int *fd);
+
+/* Maps the first `size` bytes of such a file, shared, to read and write; for os_unmap_special. */
+int os_map_file(int fd, size_t size, size_t align, void **out);
+
+/* Drops pages of a file that is mapped by os_map_file: they read as zero, for everybody who maps it. */
+int os_release_file(void *p, size_t size);
+
 #endif

@@ -12,9 +12,13 @@
  *
  * What cannot be kept is a range without access that lies inside a larger one without access: there
  * is nowhere to write the node. It comes up only when the ends of an over-aligned reservation are
- * trimmed at the limit; then address space (and no memory) is lost.
+ * trimmed at the limit, or when another thread takes the last area while a guarded range is being made;
+ * then address space (and no memory) is lost.
  */
+#define _GNU_SOURCE
 #include "os.h"
+
+#include "os_sync.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +26,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -31,6 +36,22 @@
 #endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+#ifndef MFD_CLOEXEC
+#define MFD_CLOEXEC 1U
+#define MFD_ALLOW_SEALING 2U
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U
+#endif
+#ifndef F_ADD_SEALS
+#define F_ADD_SEALS (1024 + 9)
+#define F_SEAL_SEAL 1
+#define F_SEAL_SHRINK 2
+#define F_SEAL_GROW 4
 #endif
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -280,21 +301,192 @@ int os_populate(void *p, size_t size)
     if (err == EINVAL) { /* before Linux 5.14: fault the pages in one by one */
         err = 0;
         for (i = 0; i < size; i += page) {
-            volatile char *byte = (char *)p + i;
+            unsigned char *byte = (unsigned char *)p + i;
+            unsigned char value = __atomic_load_n(byte, __ATOMIC_RELAXED);
 
-            *byte = *byte;
+            /* A store of what is there, which must not undo that of another thread, or of another process
+             * where the memory is shared: if it fails, somebody has just done our work. */
+            __atomic_compare_exchange_n(byte, &value, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
         }
     }
     errno = saved;
     return err;
 }
 
+/* See the last section. */
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+
 void os_before_fork(void)
 {
     pthread_mutex_lock(&kept_lock);
+    pthread_mutex_lock(&list_lock);
 }
 
 void os_after_fork(void)
 {
+    pthread_mutex_unlock(&list_lock);
     pthread_mutex_unlock(&kept_lock);
+}
+
+/* ---- for the guard, locked and memfd backings ---- */
+
+void os_list_lock(void)
+{
+    pthread_mutex_lock(&list_lock);
+}
+
+void os_list_unlock(void)
+{
+    pthread_mutex_unlock(&list_lock);
+}
+
+/* The memory is cut out of a reservation, so that what is around it never was memory and the kernel can
+ * merge it with its likes: many such ranges, or many hidden ones, are one area of the kernel's. */
+int os_map_guarded(size_t size, size_t align, void **memory, void **start, size_t *span)
+{
+    size_t page = os_page_size(), lead = align > page ? align : page, whole;
+    void *p;
+    int err;
+
+    if (lead > (size_t)PTRDIFF_MAX - page || size > (size_t)PTRDIFF_MAX - page - lead)
+        return ENOMEM;
+    whole = lead + size + page;
+    err = os_reserve(whole, align, &p);
+    if (err != 0)
+        return err;
+    err = os_commit((char *)p + lead, size);
+    if (err != 0) {
+        os_unmap(p, whole);
+        return err;
+    }
+    *memory = (char *)p + lead;
+    *start = p;
+    *span = whole;
+    return 0;
+}
+
+/* A mapping in place of the old one rather than mprotect and madvise: the kernel takes back what it has
+ * accounted for, and locked memory goes as well. */
+void os_hide(void *p, size_t size)
+{
+    int saved = errno, flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+    if (mmap(p, size, PROT_NONE, flags, -1, 0) != MAP_FAILED) {
+        name_area(p, size);
+    } else {
+        (void)mprotect(p, size, PROT_NONE);
+        (void)madvise(p, size, MADV_DONTNEED);
+    }
+    errno = saved;
+}
+
+int os_try_unmap(void *p, size_t size)
+{
+    int saved = errno, err = munmap(p, size) == 0 ? 0 : errno;
+
+    if (err == 0)
+        kept_retry();
+    errno = saved;
+    return err;
+}
+
+void os_unmap_special(void *p, size_t size)
+{
+    int saved = errno, flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS;
+
+    if (os_try_unmap(p, size) != 0) {
+        /* Ordinary memory in its place can be kept. Where not even that is to be had it is lost; what was
+         * in it is at least dropped, if it is not shared. */
+        if (mmap(p, size, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED) {
+            name_area(p, size);
+            kept_push(p, size);
+        } else {
+            (void)syscall(SYS_munlock, p, size);
+            (void)madvise(p, size, MADV_DONTNEED);
+        }
+    }
+    errno = saved;
+}
+
+int os_make_secret(void *p, size_t size)
+{
+    int saved = errno, err = 0;
+
+    /* mlock comes last, for it makes the pages; and by syscall(2), since the sanitizers replace libc's by a
+     * function that does nothing and returns 0. */
+    if (madvise(p, size, MADV_DONTDUMP) != 0 || madvise(p, size, MADV_WIPEONFORK) != 0 ||
+        syscall(SYS_mlock, p, size) != 0)
+        err = errno;
+    errno = saved;
+    return err;
+}
+
+/* memfd_create, without the right to execute the file where the kernel knows of that: some are told to refuse
+ * others. */
+static int memfd_open(const char *name)
+{
+    /* Relaxed, pairs with itself: asking again in vain costs a call. */
+    static atomic_bool old_kernel;
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int fd;
+
+    if (!atomic_load_explicit(&old_kernel, memory_order_relaxed)) {
+        fd = (int)syscall(SYS_memfd_create, name, flags | MFD_NOEXEC_SEAL);
+        if (fd >= 0 || errno != EINVAL)
+            return fd;
+        atomic_store_explicit(&old_kernel, true, memory_order_relaxed);
+    }
+    return (int)syscall(SYS_memfd_create, name, flags);
+}
+
+int os_memfd(const char *name, size_t size, int *fd)
+{
+    int saved = errno, err = 0, made;
+    struct rlimit most;
+
+    /* Beyond the limit ftruncate does not just fail: it sends SIGXFSZ. */
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur != RLIM_INFINITY && size > most.rlim_cur)
+        return EFBIG;
+    made = memfd_open(name);
+    if (made < 0 || ftruncate(made, (off_t)size) != 0 ||
+        syscall(SYS_fcntl, made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        err = errno;
+        os_close(made);
+    } else {
+        *fd = made;
+    }
+    errno = saved;
+    return err;
+}
+
+int os_map_file(int fd, size_t size, size_t align, void **out)
+{
+    int saved = errno, err = 0, flags = MAP_SHARED;
+    void *place = NULL, *p;
+
+    if (align > os_page_size()) {
+        err = os_reserve(size, align, &place);
+        if (err != 0)
+            return err;
+        flags |= MAP_FIXED;
+    }
+    p = mmap(place, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+    if (p != MAP_FAILED) {
+        *out = p;
+    } else {
+        err = errno;
+        if (place != NULL)
+            os_unmap(place, size);
+    }
+    errno = saved;
+    return err;
+}
+
+/* Not fallocate with FALLOC_FL_PUNCH_HOLE, which is the same to the kernel: that is a cancellation point. */
+int os_release_file(void *p, size_t size)
+{
+    int saved = errno, err = madvise(p, size, MADV_REMOVE) == 0 ? 0 : errno;
+
+    errno = saved;
+    return err;
 }

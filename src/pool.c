@@ -15,6 +15,7 @@
 #define _GNU_SOURCE
 #include "pool_private.h"
 
+#include "checks.h"
 #include "lane.h"
 #include "misuse_private.h"
 
@@ -28,13 +29,15 @@ enum { DRAINS = 8 };
 /* ---- checkout ---- */
 
 /* Gives `a` to the caller, homed in its lane where that is possible; `counted` says whether it holds a
- * place under max_idle already. */
-static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool counted)
+ * place under max_idle already. `from` is for a checked arena only. */
+static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool counted, const struct misuse_stack *from)
 {
     pool->slow_checkouts++;
     a->state = STATE_LIVE;
+    if (a->checks != NULL)
+        check_set_live(a, from);
     a->idle_since = pool->looks; /* needed, even if nothing is allocated from it */
-    a->holder = thread_tid();
+    a->holder = (int32_t)thread_tid();
     if (mine != NULL && pool_lanes_open(pool)) {
         if (mine->cooldown != 0) {
             mine->cooldown--;
@@ -54,6 +57,8 @@ static void hand_out(bp_pool *pool, struct lane *mine, struct arena *a, bool cou
 /* An idle arena or a new one; drops the lock where it has to. Those who wait already come first. */
 static int obtain(bp_pool *pool, struct arena **out, bool *counted)
 {
+    int rc;
+
     for (unsigned drains = 0;; drains++) {
         if (pool->closed)
             return ECANCELED;
@@ -64,18 +69,27 @@ static int obtain(bp_pool *pool, struct arena **out, bool *counted)
         if (*out != NULL)
             return 0;
         if (drains == DRAINS || !lanes_drain(pool, LANE_IDLE, true))
-            return pool_mint(pool, out);
+            break;
     }
+    rc = pool_mint(pool, out);
+    if (rc == 0 || pool->closed || pool->first_waiter != NULL)
+        return rc;
+    *out = pool_take_quarantined(pool);
+    *counted = *out != NULL;
+    return *out != NULL ? 0 : rc;
 }
 
 /* With a waiter: where there is no arena, queues it and returns EINPROGRESS. */
 static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **out)
 {
     struct lane *mine = lane_mine(pool);
+    struct misuse_stack from;
     bool counted = false;
     struct arena *a;
     int rc;
 
+    if (pool->checks != 0)
+        misuse_stack_take(&from, NULL);
     pthread_mutex_lock(&pool->lock);
     if (mine != NULL)
         lane_settle(pool, mine);
@@ -85,7 +99,7 @@ static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
         rc = ECANCELED;
     if (rc == 0) {
         pool->misses += !counted;
-        hand_out(pool, mine, a, counted);
+        hand_out(pool, mine, a, counted, &from);
     } else if (rc == EAGAIN && waiter != NULL && pool->max_arenas != 0) {
         waiter_queue(pool, waiter);
         rc = EINPROGRESS;
@@ -94,9 +108,12 @@ static int checkout_locked(bp_pool *pool, struct bp_waiter *waiter, bp_arena **o
         waiter_refused(pool);
     }
     pool_leave(pool, NULL);
-    if (rc == 0)
-        *out = &a->pub;
-    return rc;
+    if (rc != 0)
+        return rc;
+    *out = &a->pub;
+    if (a->checks != NULL)
+        check_look(a);
+    return 0;
 }
 
 SLOW_PATH static int checkout_elsewhere(bp_pool *arg, bp_arena **out)
@@ -210,7 +227,7 @@ int bp_pool_checkout_sized(bp_pool *pool, size_t bytes, bp_arena **out)
     }
     better = pool_take_better(pool, bytes, arena_of(first));
     if (better != NULL) {
-        hand_out(pool, mine, better, true);
+        hand_out(pool, mine, better, true, NULL);
         pool->slow_checkouts--; /* it takes the place of the first, which has been counted */
         *out = &better->pub;
     }
@@ -360,7 +377,7 @@ static int give_back_locked(bp_pool *arg, bp_arena *arena)
     struct bp_waiter *served = NULL;
     struct arena *a, *dispose = NULL;
     struct lane *mine;
-    unsigned slab = 0;
+    unsigned slab = 0, pool_checks; /* the pool may be gone when all is done */
 
     if (pool == NULL || arena == NULL)
         return EINVAL;
@@ -368,6 +385,7 @@ static int give_back_locked(bp_pool *arg, bp_arena *arena)
     if (a == NULL)
         return misuse_report(BP_MISUSE_FOREIGN_ARENA, arg, arena, "give_back: %p is no arena of pool \"%s\"",
                              (void *)arena, pool->name);
+    pool_checks = pool->checks;
     mine = lane_mine(pool);
     pthread_mutex_lock(&pool->lock);
     if ((a->state == STATE_GIVEN_BACK && atomic_load_explicit(&a->home, memory_order_relaxed) == &bp_lane_offset) ||
@@ -392,6 +410,8 @@ static int give_back_locked(bp_pool *arg, bp_arena *arena)
     }
 
     a->idle_since = pool->looks;
+    if (a->checks != NULL)
+        check_set_idle(a);
     if (pool->first_waiter != NULL) {
         served = waiter_serve(pool, a);
     } else if (keep(pool, mine, a, &dispose)) {
@@ -407,6 +427,8 @@ static int give_back_locked(bp_pool *arg, bp_arena *arena)
     if (dispose != NULL)
         pool_dispose(pool, dispose);
     pool_leave(pool, served);
+    if (pool_checks != 0)
+        check_tell();
     return 0;
 }
 

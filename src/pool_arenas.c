@@ -16,11 +16,14 @@
 /* Idle arenas that a checkout with a size looks at. */
 enum { BETTER_LOOK = 16 };
 
+/* Idle arenas of a checked pool, at most, before they are used again. */
+#define QUARANTINE_BYTES ((size_t)64 << 20)
+
 /* ---- lists, caps ---- */
 
 void list_push(struct arena_list *list, struct arena *a)
 {
-    a->state = list->state;
+    a->state = (uint16_t)list->state;
     a->prev = NULL;
     a->next = list->head;
     *(list->head != NULL ? &list->head->prev : &list->tail) = a;
@@ -30,7 +33,7 @@ void list_push(struct arena_list *list, struct arena *a)
 
 void list_push_oldest(struct arena_list *list, struct arena *a)
 {
-    a->state = list->state;
+    a->state = (uint16_t)list->state;
     a->next = NULL;
     a->prev = list->tail;
     *(list->tail != NULL ? &list->tail->next : &list->head) = a;
@@ -104,10 +107,32 @@ void pool_put_idle(bp_pool *pool, struct arena *a)
     list_push(&pool->warm, a);
 }
 
+struct arena *pool_take_quarantined(bp_pool *pool)
+{
+    struct arena *a;
+
+    if ((pool->checks & BP_CHECK_QUARANTINE) == 0)
+        return NULL;
+    a = list_pop_oldest(&pool->cold);
+    return a != NULL ? a : list_pop_oldest(&pool->warm);
+}
+
+/* Whether one more idle arena would be one too many. */
+static bool quarantine_is_full(const bp_pool *pool)
+{
+    size_t most = pool->max_idle_bytes < QUARANTINE_BYTES ? pool->max_idle_bytes : QUARANTINE_BYTES;
+
+    return pool->total >= pool->max_arenas || pool->kept >= pool->max_idle || pool->kept_bytes >= most ||
+           pool->arena_config.size > most - pool->kept_bytes;
+}
+
 struct arena *pool_take_idle(bp_pool *pool)
 {
-    struct arena *a = list_pop(&pool->warm);
+    struct arena *a;
 
+    if (BP_UNLIKELY((pool->checks & BP_CHECK_QUARANTINE) != 0))
+        return quarantine_is_full(pool) ? pool_take_quarantined(pool) : NULL;
+    a = list_pop(&pool->warm);
     if (a == NULL) {
         a = list_pop(&pool->cold);
         if (a != NULL)
@@ -127,7 +152,7 @@ size_t pool_misfit(const struct arena *a, size_t bytes)
 struct arena *pool_take_better(bp_pool *pool, size_t bytes, const struct arena *than)
 {
     size_t least = pool_misfit(than, bytes);
-    struct arena *best = NULL, *a = pool->warm.head;
+    struct arena *best = NULL, *a = (pool->checks & BP_CHECK_QUARANTINE) == 0 ? pool->warm.head : NULL;
 
     for (unsigned n = 0; n < BETTER_LOOK && a != NULL; n++, a = a->next)
         if (pool_misfit(a, bytes) < least) {

@@ -7,6 +7,7 @@
  * used. All cold ones are older than all warm ones, and a second release has nothing to walk over.
  */
 #define _GNU_SOURCE
+#include "checks.h"
 #include "lane.h"
 #include "pool_private.h"
 
@@ -62,6 +63,7 @@ int bp_pool_prewarm(bp_pool *arg, size_t n, size_t *added)
     pool_leave(pool, NULL);
     if (added != NULL)
         *added = done;
+    check_tell();
     return rc;
 }
 
@@ -115,6 +117,7 @@ size_t bp_pool_release_idle(bp_pool *arg)
             break;
     }
     pool_leave(pool, NULL);
+    check_tell();
     return sum;
 }
 
@@ -200,5 +203,6 @@ int bp_pool_trim(bp_pool *arg, size_t limit)
             pool_dispose(pool, chain);
     } while (chain != NULL);
     pool_leave(pool, NULL);
+    check_tell();
     return 0;
 }

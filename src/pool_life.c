@@ -13,6 +13,7 @@
 #include "pool_private.h"
 
 #include "backing_private.h"
+#include "checks.h"
 #include "configs.h"
 #include "lane.h"
 #include "misuse_private.h"
@@ -42,12 +43,14 @@ static void before_fork(void)
         pthread_mutex_lock(&pool->lock);
     thread_before_fork();
     misuse_before_fork();
+    check_before_fork();
     os_before_fork();
 }
 
 static void after_fork(bool child)
 {
     os_after_fork();
+    check_after_fork();
     misuse_after_fork();
     thread_after_fork(child);
     for (bp_pool *pool = known_pools; pool != NULL; pool = pool->next_known) {
@@ -161,6 +164,9 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
     pool->budget = budget;
     pool->arena_config = (struct bp_arena_config){ sizeof pool->arena_config, c->arena_size, c->arena_policy,
                                                    c->max_spare, c->checks };
+    pool->checks = check_effective(c->checks);
+    pool->totals.pool = pool;
+    pool->totals.pool_name = pool->name;
     pool->max_idle = c->max_idle;
     pool->max_idle_bytes = c->max_idle_bytes;
     pool->max_arenas = c->max_arenas;
@@ -226,6 +232,7 @@ int pool_create(bp_backing *backing, const struct bp_pool_config *config, struct
         return EINVAL;
     arena.size = c.arena_size;
     arena.policy = c.arena_policy;
+    arena.checks = c.checks;
     backing = backing != NULL ? backing : bp_backing_mmap();
     if (arena_config_check(&arena) != 0 || (c.flags & ~(unsigned)BP_POOL_REAPER) != 0 || !backing_is_sane(backing))
         return EINVAL;
@@ -273,7 +280,7 @@ void pool_hold(bp_pool *pool, struct pool_users *users)
         reaper_hold(pool);
     pthread_mutex_lock(&pool->lock);
     users->any = pool->total != pool_idle(pool) || pool->first_waiter != NULL;
-    users->live = pool_describe_live(pool, users->who, sizeof users->who);
+    users->live = pool_describe_live(pool, users->who, sizeof users->who, &users->first);
     users->waiting = pool->waiting;
     pthread_mutex_unlock(&pool->lock);
 }
@@ -321,11 +328,12 @@ int bp_pool_destroy(bp_pool *arg)
     pool_hold(pool, &users);
     if (users.any) {
         pool_unhold(pool);
-        (void)misuse_report(BP_MISUSE_LIVE_ARENAS, pool, NULL,
-                            "destroy: pool \"%s\" has %zu live arenas and %zu waiters%s",
-                            pool->name, users.live, users.waiting, users.who);
+        (void)misuse_report_block(BP_MISUSE_LIVE_ARENAS, pool, NULL, &users.first,
+                                  "destroy: pool \"%s\" has %zu live arenas and %zu waiters%s", pool->name,
+                                  users.live, users.waiting, users.who);
         return EBUSY;
     }
     pool_end(pool);
+    check_tell();
     return 0;
 }

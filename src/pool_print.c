@@ -3,6 +3,7 @@
  * What a pool says about itself in words: its figures as text and JSON, and who holds its arenas.
  */
 #define _GNU_SOURCE
+#include "checks.h"
 #include "lane.h"
 #include "pool_private.h"
 
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 
 /* ---- live arenas ---- */
+
+static_assert(MISUSE_FRAMES == sizeof((struct bp_live_arena *)NULL)->stack / sizeof(void *), "one for one");
 
 /* With the lock. */
 static bool describe(const struct arena *a, struct bp_live_arena *out)
@@ -24,6 +27,13 @@ static bool describe(const struct arena *a, struct bp_live_arena *out)
         const struct lane_slot *slot = atomic_load_explicit(&a->home, memory_order_relaxed);
 
         out->thread = thread_tid_of(slot->lane);
+    }
+    out->stack_depth = 0;
+    if (a->checks != NULL) {
+        const struct misuse_stack *since = check_live_since(a);
+
+        out->stack_depth = since->depth;
+        memcpy(out->stack, since->frames, since->depth * sizeof since->frames[0]);
     }
     return true;
 }
@@ -46,12 +56,14 @@ static size_t find_live(const bp_pool *pool, struct bp_live_arena *out, size_t r
     return count;
 }
 
-size_t pool_describe_live(bp_pool *pool, char *text, size_t size)
+size_t pool_describe_live(bp_pool *pool, char *text, size_t size, struct misuse_stack *first)
 {
     struct bp_live_arena live[3];
     size_t count = find_live(pool, live, 3), used = 0;
 
     text[0] = '\0';
+    first->depth = count != 0 ? live[0].stack_depth : 0;
+    memcpy(first->frames, live[0].stack, first->depth * sizeof first->frames[0]);
     for (size_t i = 0; i < count && i < 3 && used < size; i++) {
         const char *separator = i == 0 ? ": " : ", ";
         int n;

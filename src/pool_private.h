@@ -5,6 +5,7 @@
 #define POOL_PRIVATE_H
 
 #include "arena_private.h"
+#include "misuse_private.h"
 #include "thread.h"
 
 #include <pthread.h>
@@ -106,6 +107,7 @@ struct bp_pool {
     struct bp_arena_config arena_config;
     size_t max_idle, max_idle_bytes, max_arenas, prefault;
     uint64_t retain_ns;
+    unsigned checks;                      /* enum bp_check; with any, lanes stay closed */
     bool wipe;
     bool reaped;                          /* BP_POOL_REAPER */
     struct kept_budget *budget;           /* shared with other pools, or NULL */
@@ -209,8 +211,12 @@ void keep_drop(bp_pool *pool, struct arena *a);
 /* Puts a counted arena into the idle list, as the newest. */
 void pool_put_idle(bp_pool *pool, struct arena *a);
 
-/* Takes the newest idle arena out of the lists, still counted, or NULL. */
+/* Takes the newest idle arena out of the lists, still counted, or NULL. With a quarantine: the oldest,
+ * and not as long as a new one may be made. */
 struct arena *pool_take_idle(bp_pool *pool);
+
+/* When no arena could be made: takes one out of the quarantine, or NULL. */
+struct arena *pool_take_quarantined(bp_pool *pool);
 
 /* How badly an empty arena suits a unit of work of `bytes`; 0 is best. For its holder too. */
 size_t pool_misfit(const struct arena *a, size_t bytes);
@@ -270,6 +276,7 @@ struct pool_users {
     size_t live, waiting;
     bool any;      /* these, or arenas on their way in or out */
     char who[160]; /* the first few live arenas */
+    struct misuse_stack first; /* where the first of them was checked out */
 };
 
 /* Before the end: takes it out of the reaper's hands and looks who uses it. */
@@ -286,10 +293,11 @@ void buckets_after_fork(void);
 /* pool_print.c: as a JSON string, whatever its bytes. */
 void print_json_string(FILE *file, const char *s);
 
-/* Whether threads may home arenas in their lanes: not while somebody waits for the next one. */
+/* Whether threads may home arenas in their lanes: not while somebody waits for the next one, nor in checked
+ * mode, where the newest is not to be reused. */
 static inline bool pool_lanes_open(const bp_pool *pool)
 {
-    return pool->first_waiter == NULL && !pool->armed && !pool->closed;
+    return pool->first_waiter == NULL && !pool->armed && !pool->closed && pool->checks == 0;
 }
 
 /* The way out of every call that may have made an arena or a place for one available: serves
@@ -334,9 +342,9 @@ void pool_wake_tick(bp_pool *pool);
 enum { RELEASE_BATCH = 16 };
 size_t pool_release_some(bp_pool *pool, size_t most, uint64_t until, size_t *bytes);
 
-/* Describes the first few live arenas in `text`, which is empty when there are none. Returns
- * how many are live. */
-size_t pool_describe_live(bp_pool *pool, char *text, size_t size);
+/* Describes the first few live arenas in `text`, which is empty when there are none; where the first was checked
+ * out in *first, if that is known. Returns how many are live. */
+size_t pool_describe_live(bp_pool *pool, char *text, size_t size, struct misuse_stack *first);
 
 /* reaper.c: a pool with BP_POOL_REAPER comes and goes; a tick is due earlier than was said. No lock. */
 int reaper_add(bp_pool *pool);

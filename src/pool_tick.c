@@ -25,6 +25,7 @@
 #define _GNU_SOURCE
 #include "pool_private.h"
 
+#include "checks.h"
 #include "lane.h"
 #include "os_sync.h"
 
@@ -314,6 +315,7 @@ int bp_pool_tick(bp_pool *arg, uint64_t now_ns, uint64_t *next_ns)
         pool->budget->emptied(pool->budget, pool);
     if (next_ns != NULL)
         *next_ns = next;
+    check_tell();
     return 0;
 }
 

@@ -21,6 +21,7 @@
 #define _GNU_SOURCE
 #include "pool_private.h"
 
+#include "checks.h"
 #include "lane.h"
 #include "os_sync.h"
 
@@ -91,7 +92,9 @@ struct bp_waiter *waiter_serve(bp_pool *pool, struct arena *a)
 
     end_wait(pool, w);
     a->state = STATE_LIVE;
-    a->holder = w->thread;
+    if (a->checks != NULL)
+        check_set_live(a, NULL);
+    a->holder = (int32_t)w->thread;
     atomic_store_explicit(&a->home, NULL, memory_order_relaxed); /* read under the lock */
     pool->slow_checkouts++;
     w->arena = &a->pub;
@@ -197,6 +200,11 @@ static struct bp_waiter *serve_head(bp_pool *pool)
         a->next = NULL; /* nobody is there any more; */
         pool_dispose(pool, a);
         return pool->first_waiter != NULL ? serve_head(pool) : NULL; /* or somebody who came meanwhile */
+    }
+    a = pool->first_waiter != NULL ? pool_take_quarantined(pool) : NULL;
+    if (a != NULL) {
+        keep_drop(pool, a);
+        return waiter_serve(pool, a);
     }
     if (rc == EAGAIN || pool->first_waiter == NULL || pool->total - pool->in_transit > pool_idle(pool))
         return NULL;

@@ -6,7 +6,6 @@
 #include "support.h"
 
 #include "arena_private.h"
-#include "faulty.h"
 
 static struct arena_totals totals; /* of the arenas of the running test */
 
@@ -238,7 +237,8 @@ START_TEST(every_flag_of_slow_resets)
         ck_assert(!unit(a, 1000));
         ck_assert(unit(a, 1000));
     }
-    ck_assert_uint_eq(all, ARENA_SLOW_RESET);
+    /* A checked arena is made as one, and stays one. */
+    ck_assert_uint_eq(all | ARENA_CHECKED, ARENA_SLOW_RESET);
     arena_flag(a, ARENA_RESIZED);
     ck_assert_uint_eq(arena_take_recent(a), 1008);
     ck_assert(!is_quick(a));
@@ -833,19 +833,19 @@ START_TEST(release_fails)
 {
     size_t page = page_size(), bytes = 77, before;
     struct source s;
-    struct faulty f;
+    bp_backing *f;
     struct arena *a;
     int round;
 
     totals_are_new();
     source_open(&s, _i);
-    faulty_init(&f, s.backing);
-    a = with_spares(&f.backing);
+    f = faulty_over(s.backing);
+    a = with_spares(f);
     for (round = 0; round < 2; round++) {
         before = a->spare_bytes;
-        faulty_plan(&f, FAULTY_RELEASE, 1, false);
+        faulty_plan(f, BP_FAULTY_RELEASE, 1, false);
         ck_assert_int_eq(arena_release_beyond(a, 2 * page, &bytes), EINVAL);
-        ck_assert_uint_eq(f.injected, 1);
+        ck_assert_uint_eq(faulty_stats(f).injected, 1);
         ck_assert_uint_eq(bytes, before); /* the spares went, the pages stay */
         ck_assert_uint_eq(spares(a), 0);
         ck_assert_uint_eq(pages_resident(a->first.start, 9 * page), 8);
@@ -856,10 +856,10 @@ START_TEST(release_fails)
     arena_unflag(a, ARENA_RESIZED);
     arena_reset_slow(a);
     ck_assert(unit(a, 8 * page));
-    faulty_plan(&f, 0, 0, false);
+    faulty_plan(f, 0, 0, false);
     ck_assert_int_eq(arena_release_beyond(a, 2 * page, &bytes), 0);
     ck_assert_uint_eq(bytes, 6 * page);
-    faulty_plan(&f, FAULTY_RELEASE, 1, false);
+    faulty_plan(f, BP_FAULTY_RELEASE, 1, false);
     ck_assert_int_eq(arena_release(a, &bytes), EINVAL);
     ck_assert_uint_eq(bytes, 0);
     ck_assert_uint_eq(atomic_load(&totals.resident), 2 * page);
@@ -868,7 +868,7 @@ START_TEST(release_fails)
     ck_assert_int_eq(arena_release(a, &bytes), 0);
     ck_assert_uint_ge(bytes, 8 * page);
     closed(a);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
     source_close(&s);
     totals_are_zero();
 }

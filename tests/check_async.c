@@ -422,13 +422,14 @@ START_TEST(errors)
 
     gate_init(&g);
     broken = pool_on(&g.backing, &c);
-    faulty_plan(&g.f, FAULTY_ACQUIRE, 1, true);
+    faulty_plan(g.f, BP_FAULTY_ACQUIRE, 1, true);
     told_init(&t);
     ck_assert_int_eq(bp_pool_checkout_async(broken, &t.waiter), ENOMEM);
     ck_assert_int_eq(bp_pool_close(broken), 0);
     ck_assert_int_eq(bp_pool_checkout_async(broken, &t.waiter), ECANCELED);
     ck_assert_int_eq(atomic_load(&t.count), 0);
     pool_gone(broken);
+    gate_gone(&g);
     misuse_listen(&misuse);
     ck_assert_int_eq(bp_pool_checkout_async(broken, &t.waiter), EINVAL);
     misuse_was(&misuse, BP_MISUSE_DEAD_POOL);

@@ -7,8 +7,6 @@
  */
 #include "support.h"
 
-#include "faulty.h"
-
 #include <bumpool/conformance.h>
 #include <fcntl.h>
 
@@ -143,70 +141,6 @@ START_TEST(reserved_conforms)
     ck_assert_int_eq(bp_backing_reserved_create(&config, &b), 0);
     conforms(b);
     bp_backing_destroy(b);
-}
-END_TEST
-
-START_TEST(faulty_conforms)
-{
-    struct faulty f;
-    struct place on;
-
-    place_open(&on, _i);
-    faulty_init(&f, on.backing);
-    conforms(&f.backing);
-    ck_assert_uint_eq(f.injected, 0);
-    ck_assert_uint_eq(f.extents, 0);
-    ck_assert_uint_eq(f.bytes, 0);
-    ck_assert_uint_gt(f.acquires, 4096);
-    ck_assert_uint_gt(f.disposes, 4096);
-    ck_assert(_i != ON_RESERVED || (f.commits > 0 && f.releases > 0 && f.populates > 0));
-    place_close(&on);
-}
-END_TEST
-
-START_TEST(faulty_fails_as_planned)
-{
-    struct faulty f;
-    struct bp_extent e;
-    size_t released = 99;
-    const struct bp_backing_ops *ops = &f.ops;
-
-    faulty_init(&f, bp_backing_reserved());
-    faulty_plan(&f, FAULTY_ACQUIRE | FAULTY_COMMIT, 2, false);
-    ck_assert_int_eq(ops->acquire(&f.backing, 64, 64, 16, &e), 0);
-    ck_assert_int_eq(ops->release(&f.backing, &e, 0, page_size(), &released), 0);
-    ck_assert_int_eq(ops->commit(&f.backing, &e, MIB), ENOMEM);
-    ck_assert_int_eq(ops->commit(&f.backing, &e, MIB), 0);
-    ck_assert_uint_eq(f.injected, 1);
-    faulty_plan(&f, FAULTY_RELEASE | FAULTY_POPULATE, 1, true);
-    ck_assert_uint_eq(f.injected, 0);
-    released = 99;
-    ck_assert_int_eq(ops->release(&f.backing, &e, 0, page_size(), &released), EINVAL);
-    ck_assert_uint_eq(released, 99);
-    ck_assert_int_eq(ops->populate(&f.backing, &e, 0, page_size()), EINVAL);
-    ck_assert_uint_eq(f.injected, 2);
-    ck_assert_uint_eq(f.extents, 1);
-    ck_assert_uint_eq(f.bytes, e.size);
-    ops->dispose(&f.backing, &e);
-    ck_assert_uint_eq(f.extents, 0);
-    ck_assert_uint_eq(f.bytes, 0);
-}
-END_TEST
-
-START_TEST(faulty_sees_misuse)
-{
-    struct bp_extent e, wrong;
-    struct faulty f;
-
-    faulty_init(&f, bp_backing_malloc());
-    ck_assert_ptr_null(f.ops.commit);
-    ck_assert_ptr_null(f.ops.release);
-    ck_assert_ptr_null(f.ops.populate);
-    ck_assert_int_eq(f.ops.acquire(&f.backing, 64, 64, 16, &e), 0);
-    wrong = e;
-    wrong.size += _i == 0 ? 16 : 0;
-    f.ops.dispose(&f.backing, &wrong); /* aborts when _i is 0 */
-    f.ops.dispose(&f.backing, &e);     /* aborts when _i is 1 */
 }
 END_TEST
 
@@ -622,11 +556,6 @@ static Suite *backing_suite(void)
     tcase_add_test(tc, malloc_conforms);
     tcase_add_loop_test(tc, mmap_conforms, 0, 4);
     tcase_add_loop_test(tc, reserved_conforms, 0, 4);
-    tc = add_case(s, "faulty");
-    tcase_add_loop_test(tc, faulty_conforms, 0, BACKINGS);
-    tcase_add_test(tc, faulty_fails_as_planned);
-    if (may_fork())
-        tcase_add_loop_test_raise_signal(tc, faulty_sees_misuse, SIGABRT, 0, 2);
     tc = add_case(s, "config");
     tcase_add_test(tc, config_sizes);
     tcase_add_loop_test(tc, reserved_config_values, 0, 3);

@@ -3,7 +3,6 @@
  */
 #include "buckets.h"
 
-#include "faulty.h"
 
 static struct bp_blocks_config blocks_config(void)
 {
@@ -70,15 +69,15 @@ START_TEST(all_are_kept)
     static struct bp_buffer x[MANY];
     struct bp_blocks_config c = blocks_config();
     struct bp_buffer one_more;
-    struct faulty f;
+    bp_backing *f;
     uint64_t next = 0;
     bp_buckets *b;
     size_t k, held;
 
-    faulty_init(&f, bp_backing_mmap());
+    f = faulty_over(bp_backing_mmap());
     c.block_size = 1000;
     c.max_blocks = MANY;
-    b = blocks_on(&f.backing, &c);
+    b = blocks_on(f, &c);
     for (k = 0; k < MANY; k++)
         x[k] = got(b, 0);
     ck_assert_int_eq(bp_buckets_get(b, 0, &one_more), EAGAIN);
@@ -88,17 +87,17 @@ START_TEST(all_are_kept)
     for (k = 0; k < MANY; k++)
         put_back(b, &x[k]);
     ck_assert_uint_eq(bp_buckets_free_count(b), MANY);
-    held = f.extents;
+    held = faulty_stats(f).extents;
     ck_assert_int_eq(bp_buckets_tick(b, 1, &next), 0);
     ck_assert_int_eq(bp_buckets_tick(b, UINT64_C(1) << 60, &next), 0);
     ck_assert_uint_eq(next, UINT64_MAX);
     ck_assert_uint_eq(bp_buckets_free_count(b), MANY);
     ck_assert_uint_eq(bucket_of(b, 0).discarded, 0);
-    ck_assert_uint_eq(f.extents, held);
+    ck_assert_uint_eq(faulty_stats(f).extents, held);
     ck_assert_int_eq(bp_buckets_trim(b, 10), 0);
     ck_assert_uint_eq(bp_buckets_total_count(b), 10);
     ck_assert_int_eq(bp_buckets_trim(b, 0), 0);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
     buckets_gone(b);
 }
 END_TEST
@@ -107,32 +106,54 @@ START_TEST(made_ahead)
 {
     struct bp_blocks_config c = blocks_config();
     struct bp_buffer x[100];
-    struct faulty f;
+    bp_backing *f;
     size_t added = 0, before, k;
     bp_buckets *b;
 
-    faulty_init(&f, _i == 0 ? bp_backing_mmap() : bp_backing_reserved());
+    f = faulty_over(_i == 0 ? bp_backing_mmap() : bp_backing_reserved());
     c.block_size = 100;
     c.max_blocks = 100;
     c.preallocate = 90;
-    b = blocks_on(&f.backing, &c);
+    b = blocks_on(f, &c);
     ck_assert_uint_eq(bp_buckets_free_count(b), 90);
     ck_assert_int_eq(bp_buckets_prewarm(b, 0, 20, &added), 0);
     ck_assert_uint_eq(added, 10);
     ck_assert_int_eq(bp_buckets_prewarm(b, 129, 20, &added), EINVAL);
     ck_assert_uint_eq(added, 0);
-    before = f.acquires + f.commits;
+    before = faulty_stats(f).acquires + faulty_stats(f).commits;
     for (k = 0; k < 100; k++) {
         x[k] = got(b, 0);
         stamp(x[k].data, 128, (unsigned)k);
     }
     ck_assert_uint_eq(bucket_of(b, 0).hits, 100);
     ck_assert_uint_eq(bucket_of(b, 0).misses, 0);
-    ck_assert_uint_eq(f.acquires + f.commits, before);
+    ck_assert_uint_eq(faulty_stats(f).acquires + faulty_stats(f).commits, before);
     for (k = 0; k < 100; k++)
         put_back(b, &x[k]);
     buckets_gone(b);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
+}
+END_TEST
+
+/* A block is whole or not there, whatever its size: 65,536 is the size that is only a wish for other arenas. */
+START_TEST(no_short_blocks)
+{
+    static _Alignas(64) char memory[100000];
+    struct bp_buffer_backing buffer;
+    struct bp_blocks_config c = blocks_config();
+    struct bp_buffer x;
+    bp_arena *a = NULL;
+    bp_buckets *b;
+
+    ck_assert_int_eq(bp_backing_buffer_init(&buffer, memory, sizeof memory), 0);
+    c.block_size = BP_ARENA_SIZE_DEFAULT;
+    b = blocks_on(&buffer.backing, &c);
+    x = got(b, 0);
+    stamp(x.data, x.capacity, 1);
+    ck_assert_int_eq(bp_buckets_checkout(b, 0, &a), ENOMEM);
+    ck_assert_ptr_null(a);
+    put_back(b, &x);
+    buckets_gone(b);
 }
 END_TEST
 
@@ -232,6 +253,7 @@ static Suite *blocks_suite(void)
     tcase_add_loop_test(tc, sizes_of_blocks, 0, SIZES * BACKINGS);
     tcase_add_test(tc, all_are_kept);
     tcase_add_loop_test(tc, made_ahead, 0, 2);
+    tcase_add_test(tc, no_short_blocks);
     tcase_add_test(tc, no_blocks_at_all);
     tcase_add_test(tc, bad_configurations);
     tcase_add_test(tc, zero_on_put);

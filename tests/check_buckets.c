@@ -4,7 +4,6 @@
  */
 #include "buckets.h"
 
-#include "faulty.h"
 
 static struct misuse_log misuse;
 
@@ -229,7 +228,7 @@ START_TEST(preallocated)
 {
     struct bp_buckets_config c = buckets_config();
     struct bp_buffer x[8];
-    struct faulty f;
+    bp_backing *f;
     bp_buckets *b;
     size_t before, i, k;
 
@@ -237,21 +236,21 @@ START_TEST(preallocated)
     c.preallocate = 4;
     c.max_kept_bytes = 4 * (2 * 65536 - 64);
     c.name = "an exact fit";
-    faulty_init(&f, _i == 0 ? bp_backing_mmap() : bp_backing_malloc());
-    b = buckets_on(&f.backing, &c);
+    f = faulty_over(_i == 0 ? bp_backing_mmap() : bp_backing_malloc());
+    b = buckets_on(f, &c);
     ck_assert_uint_eq(bp_buckets_free_count(b), 4 * buckets_stats_of(b).buckets);
     ck_assert_uint_eq(buckets_stats_of(b).idle_bytes, c.max_kept_bytes);
-    before = f.acquires;
+    before = faulty_stats(f).acquires;
     for (i = 64; i <= 65536; i *= 2) {
         for (k = 0; k < 4; k++)
             x[k] = got(b, i);
         for (k = 0; k < 4; k++)
             put_back(b, &x[k]);
     }
-    ck_assert_uint_eq(f.acquires, before);
+    ck_assert_uint_eq(faulty_stats(f).acquires, before);
     buckets_add_up(b, 0);
     buckets_gone(b);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -328,7 +327,7 @@ END_TEST
 START_TEST(transient)
 {
     struct bp_buckets_config c = buckets_config();
-    struct faulty f;
+    bp_backing *f;
     struct bp_buffer x, y;
     bp_arena *a = NULL;
     bp_buckets *b;
@@ -337,8 +336,8 @@ START_TEST(transient)
 
     c.max_size = 4096;
     c.max_live = 2;
-    faulty_init(&f, _i == 0 ? bp_backing_malloc() : _i == 1 ? bp_backing_mmap() : bp_backing_reserved());
-    b = buckets_on(&f.backing, &c);
+    f = faulty_over(_i == 0 ? bp_backing_malloc() : _i == 1 ? bp_backing_mmap() : bp_backing_reserved());
+    b = buckets_on(f, &c);
     for (round = 0; round < 3; round++) {
         x = got(b, 4097);
         y = got(b, MIB + 5);
@@ -351,10 +350,10 @@ START_TEST(transient)
         ck_assert_uint_eq(buckets_stats_of(b).transients_live, 2);
         ck_assert_uint_eq(buckets_stats_of(b).transients, 2 * (round + 1) + round);
         ck_assert(stamped(x.data, x.capacity, 1) && stamped(y.data, y.capacity, 2));
-        held = f.extents;
+        held = faulty_stats(f).extents;
         put_back(b, &x);
         put_back(b, &y);
-        ck_assert_uint_eq(f.extents, held - 2); /* back to the backing at once */
+        ck_assert_uint_eq(faulty_stats(f).extents, held - 2); /* back to the backing at once */
         ck_assert_uint_eq(bp_buckets_free_count(b), 0);
 
         ck_assert_int_eq(bp_buckets_checkout(b, 100000, &a), 0);
@@ -365,7 +364,7 @@ START_TEST(transient)
         ck_assert_int_eq(bp_buckets_give_back(b, a), 0);
     }
     ck_assert_int_eq(bp_buckets_trim(b, 0), 0);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
     buckets_gone(b);
 }
 END_TEST

@@ -5,21 +5,19 @@
 #include "buckets.h"
 
 #include "failing_malloc.h"
-#include "faulty.h"
 
-static struct faulty f;
+static bp_backing *f;
 
 static bp_buckets *open_over(bp_backing *inner, const struct bp_buckets_config *c)
 {
-    faulty_init(&f, inner);
-    return buckets_on(&f.backing, c);
+    f = faulty_over(inner);
+    return buckets_on(f, c);
 }
 
 static void close_all(bp_buckets *b)
 {
     buckets_gone(b);
-    ck_assert_uint_eq(f.extents, 0);
-    ck_assert_uint_eq(f.bytes, 0);
+    faulty_gone(f);
 }
 
 /* `n` out at once, and back. */
@@ -198,7 +196,7 @@ START_TEST(never_more_bytes)
 
             for (k = 0; k < OUT; k++)
                 live += out[k].capacity; /* transient ones: less than they hold */
-            must(f.bytes <= live + c.max_kept_bytes + n * 8192 + 8 * 8192);
+            must(faulty_stats(f).bytes <= live + c.max_kept_bytes + n * 8192 + 8 * 8192);
         }
     }
     for (k = 0; k < OUT; k++)
@@ -211,25 +209,38 @@ START_TEST(never_more_bytes)
 }
 END_TEST
 
+/* Also where an arena grows as it is committed, which is after it was counted. */
 START_TEST(prewarm_stays_within)
 {
+    struct bp_reserved_config r = BP_RESERVED_CONFIG_INIT;
     struct bp_buckets_config c = buckets_config();
+    bp_backing *reserved = NULL;
     size_t added = 99;
     bp_buckets *b;
 
+    r.commit_step = 4096;
+    ck_assert_int_eq(bp_backing_reserved_create(&r, &reserved), 0);
+
     c.max_kept_bytes = 10 * 65536 + 100;
-    b = open_over(_i == 0 ? bp_backing_mmap() : bp_backing_reserved(), &c);
+    b = open_over(_i == 0 ? bp_backing_mmap() : reserved, &c);
     ck_assert_int_eq(bp_buckets_prewarm(b, 65536, 7, &added), 0);
     ck_assert_uint_eq(added, 7);
     ck_assert_int_eq(bp_buckets_prewarm(b, 65000, 7, &added), 0);
     ck_assert_uint_eq(added, 3);
-    ck_assert_int_eq(bp_buckets_prewarm(b, MIB, 7, &added), 0); /* grows too large as it is committed */
+    ck_assert_int_eq(bp_buckets_prewarm(b, MIB, 7, &added), 0);
+    ck_assert_uint_eq(added, 0);
+    ck_assert_int_eq(bp_buckets_prewarm(b, 32768, 7, &added), 0);
     ck_assert_uint_eq(added, 0);
     ck_assert_int_eq(bp_buckets_prewarm(b, MIB + 1, 7, &added), EINVAL);
     ck_assert_uint_eq(buckets_stats_of(b).idle_bytes, 10 * 65536);
     cycle(b, 65536, 10);
     ck_assert_uint_eq(bucket_of(b, 10).hits, 10);
+    ck_assert_int_eq(bp_buckets_trim(b, 0), 0);
+    ck_assert_uint_eq(buckets_stats_of(b).idle_bytes, 0);
+    ck_assert_int_eq(bp_buckets_prewarm(b, 65536, 20, &added), 0); /* all that was counted is free again */
+    ck_assert_uint_eq(added, 10);
     close_all(b);
+    bp_backing_destroy(reserved);
 }
 END_TEST
 
@@ -260,7 +271,7 @@ START_TEST(release_and_trim)
     ck_assert_uint_eq(bucket_of(b, 0).depth, 1);
     ck_assert_int_eq(bp_buckets_trim(b, 0), 0);
     ck_assert_uint_eq(bp_buckets_total_count(b), 0);
-    ck_assert_uint_eq(f.extents, 0); /* the chunks of small buffers, too */
+    ck_assert_uint_eq(faulty_stats(f).extents, 0); /* the chunks of small buffers, too */
     close_all(b);
 }
 END_TEST
@@ -292,7 +303,7 @@ START_TEST(tick)
     }
     ck_assert_uint_eq(next, UINT64_MAX);
     ck_assert_uint_eq(bp_buckets_total_count(b), 0);
-    ck_assert_uint_eq(f.extents, 0); /* the chunk as well */
+    ck_assert_uint_eq(faulty_stats(f).extents, 0); /* the chunk as well */
     ck_assert_uint_eq(bucket_of(b, 0).discarded, 3);
     buckets_add_up(b, 0);
     close_all(b);
@@ -408,13 +419,13 @@ END_TEST
 
 static size_t failures(void)
 {
-    return f.injected + failing_malloc_injected();
+    return faulty_stats(f).injected + failing_malloc_injected();
 }
 
 /* A call that says `rc` may do so: EINVAL is what f makes of a populate. */
 static void may(int rc, size_t before, int line)
 {
-    if (rc != 0 && ((rc != ENOMEM && (rc != EINVAL || f.injected == 0)) || failures() == before)) {
+    if (rc != 0 && ((rc != ENOMEM && (rc != EINVAL || faulty_stats(f).injected == 0)) || failures() == before)) {
         failing_malloc_plan(0, false);
         ck_abort_msg("line %d: error %d, failures %zu", line, rc, failures() - before);
     }
@@ -438,7 +449,7 @@ static void scenario(bp_backing *backing)
     c.preallocate = 1;
     c.max_kept_bytes = 3 * MIB;
     if (!MAY(bp_buckets_create(backing, &c, &b))) {
-        if (f.extents != 0)
+        if (faulty_stats(f).extents != 0)
             ck_abort_msg("extents are lost");
         return;
     }
@@ -472,17 +483,17 @@ START_TEST(every_failure)
     for (round = 0; round < 2; round++) {
         persistent = round != 0;
         for (fail_at = 1;; fail_at++) {
-            faulty_init(&f, _i % 3 == 0 ? bp_backing_malloc() :
+            f = faulty_over(_i % 3 == 0 ? bp_backing_malloc() :
                             _i % 3 == 1 ? bp_backing_mmap() : bp_backing_reserved());
             failing_malloc_plan(0, false);
             if (of_malloc)
                 failing_malloc_plan(fail_at, persistent);
             else
-                faulty_plan(&f, FAULTY_ALL, fail_at, persistent);
-            scenario(&f.backing);
+                faulty_plan(f, BP_FAULTY_ALL, fail_at, persistent);
+            scenario(f);
             injected = failures();
             failing_malloc_plan(0, false);
-            ck_assert_uint_eq(f.extents, 0);
+            faulty_gone(f);
             if (injected == 0)
                 break;
         }

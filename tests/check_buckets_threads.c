@@ -4,7 +4,6 @@
  */
 #include "buckets.h"
 
-#include "faulty.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -12,7 +11,7 @@
 
 enum { THREADS = 4, HELD = 12 };
 
-static struct faulty f;
+static bp_backing *f;
 static bp_buckets *b;
 static atomic_bool over;
 
@@ -97,12 +96,12 @@ START_TEST(many_threads)
     pthread_t t[THREADS], looker;
     size_t i;
 
-    faulty_init(&f, inner(_i / 2));
+    f = faulty_over(inner(_i / 2));
     c.max_size = 65536;
     c.step = _i % 2 == 0 ? BP_BUCKETS_DOUBLE : BP_BUCKETS_QUARTER;
     c.max_kept_bytes = 600000;
     c.retain_ns = 4000000;
-    b = buckets_on(&f.backing, &c);
+    b = buckets_on(f, &c);
     atomic_store(&over, false);
     ck_assert_int_eq(pthread_create(&looker, NULL, look, &c.max_kept_bytes), 0);
     for (i = 0; i < THREADS; i++)
@@ -115,7 +114,7 @@ START_TEST(many_threads)
     buckets_add_up(b, 0);
     ck_assert_uint_le(buckets_stats_of(b).idle_bytes, c.max_kept_bytes);
     ck_assert_int_eq(bp_buckets_trim(b, 0), 0);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
     buckets_gone(b);
 }
 END_TEST
@@ -147,8 +146,8 @@ START_TEST(first_use_by_all)
     c.max_size = 65536;
     ck_assert_int_eq(pthread_barrier_init(&gate, NULL, THREADS), 0);
     for (round = 0; round < times(50, 3); round++) {
-        faulty_init(&f, bp_backing_mmap());
-        b = buckets_on(&f.backing, &c);
+        f = faulty_over(bp_backing_mmap());
+        b = buckets_on(f, &c);
         for (i = 0; i < THREADS; i++)
             ck_assert_int_eq(pthread_create(&t[i], NULL, first_use, NULL), 0);
         for (i = 0; i < THREADS; i++)
@@ -156,7 +155,7 @@ START_TEST(first_use_by_all)
         threads_passed();
         buckets_add_up(b, 0);
         buckets_gone(b);
-        ck_assert_uint_eq(f.extents, 0);
+        faulty_gone(f);
     }
     pthread_barrier_destroy(&gate);
 }
@@ -198,8 +197,8 @@ START_TEST(put_by_another)
     size_t left = times(20000, 400);
     pthread_t other;
 
-    faulty_init(&f, bp_backing_mmap());
-    b = buckets_on(&f.backing, NULL);
+    f = faulty_over(bp_backing_mmap());
+    b = buckets_on(f, NULL);
     ck_assert_int_eq(pthread_create(&other, NULL, put_only, NULL), 0);
     while (left != 0) {
         struct bp_buffer x = BP_BUFFER_INIT;
@@ -225,11 +224,24 @@ START_TEST(put_by_another)
     threads_passed();
     buckets_add_up(b, 0);
     buckets_gone(b);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
 /* ---- fork ---- */
+
+static bp_buckets *churned; /* keeps nothing: every buffer is made, and unmade */
+
+static void *churn(void *unused)
+{
+    struct bp_buffer x;
+
+    while (!atomic_load(&over)) {
+        thread_must(bp_buckets_get(churned, 64, &x) == 0);
+        thread_must(bp_buckets_put(churned, &x) == 0);
+    }
+    return unused;
+}
 
 static void *until_over(void *arg)
 {
@@ -271,6 +283,8 @@ static void child(struct bp_buffer *held)
         if (!marked(&x, 1) || bp_buckets_put(b, &x) != 0)
             _exit(4);
     }
+    if (bp_buckets_get(churned, 64, &x) != 0 || bp_buckets_put(churned, &x) != 0)
+        _exit(7);
     if (bp_buckets_get(NULL, 50, &x) != 0 || bp_buckets_put(NULL, &x) != 0)
         _exit(5);
     if (bp_buckets_create(NULL, &c, &own) != 0 || bp_buckets_get(own, 5, &x) != 0 ||
@@ -289,14 +303,18 @@ static void note_nothing(const struct bp_misuse *m, void *data)
 
 START_TEST(fork_from_among_threads)
 {
-    pthread_t t[2];
+    struct bp_buckets_config c = buckets_config();
+    pthread_t t[3];
     size_t i, round;
 
     bp_set_misuse_handler(note_nothing, NULL);
     b = buckets_on(NULL, NULL);
+    c.max_kept = 0;
+    churned = buckets_on(NULL, &c);
     atomic_store(&over, false);
     for (i = 0; i < 2; i++)
         ck_assert_int_eq(pthread_create(&t[i], NULL, until_over, (void *)(uintptr_t)(i + 1)), 0);
+    ck_assert_int_eq(pthread_create(&t[2], NULL, churn, NULL), 0);
     for (round = 0; round < times(150, 10); round++) {
         struct bp_buffer held = got(b, 1000);
         int status = -1, tries;
@@ -320,11 +338,12 @@ START_TEST(fork_from_among_threads)
         put_back(b, &held);
     }
     atomic_store(&over, true);
-    for (i = 0; i < 2; i++)
+    for (i = 0; i < 3; i++)
         ck_assert_int_eq(pthread_join(t[i], NULL), 0);
     threads_passed();
     buckets_add_up(b, 0);
     buckets_gone(b);
+    buckets_gone(churned);
     bp_set_misuse_handler(NULL, NULL);
 }
 END_TEST

@@ -17,7 +17,9 @@ enum fault {
     COMMITTED_TOO_LITTLE, /* below min, and no op to commit more */
     ZERO_BEYOND,          /* known_zero_from beyond the size */
     PAGE_ODD,             /* no power of two */
-    PAGE_MISSING,         /* 0 with a commit op */
+    PAGE_MISSING,         /* 0 and not all of min committed */
+    PAGE_MISSING_COMMITS, /* 0 and more can be committed */
+    PAGE_MISSING_DROPS,   /* 0 and a release drops something */
     PAGE_IDLE,            /* not 0 without commit and release */
     FALSE_ZERO,           /* recycled memory passed off as zero */
     DIRTY_COMMIT,         /* new memory passed off as zero */
@@ -58,6 +60,8 @@ static const char *const rules[FAULTS] = {
     [ZERO_BEYOND] = "known-zero",
     [PAGE_ODD] = "page",
     [PAGE_MISSING] = "page",
+    [PAGE_MISSING_COMMITS] = "page",
+    [PAGE_MISSING_DROPS] = "page",
     [PAGE_IDLE] = "page",
     [FALSE_ZERO] = "zero",
     [DIRTY_COMMIT] = "zero",
@@ -221,8 +225,10 @@ static int crooked_acquire(bp_backing *b, size_t min, size_t preferred, size_t a
         e.known_zero_from = size + 1;
     if (c->fault == PAGE_ODD)
         e.page = 3 * page;
-    if (c->fault == PAGE_MISSING)
+    if (c->fault == PAGE_MISSING || c->fault == PAGE_MISSING_COMMITS || c->fault == PAGE_MISSING_DROPS)
         e.page = 0;
+    if (c->fault == PAGE_MISSING_COMMITS)
+        e.committed = round_page(min);
     *out = e;
     return 0;
 }
@@ -344,7 +350,8 @@ static void crooked_init(struct crooked *c, enum fault fault)
     c->fault = fault;
     c->quota = (size_t)1 << 14;
     pthread_mutex_init(&c->lock, NULL);
-    if (fault == COMMITTED_TOO_LITTLE || fault == PAGE_IDLE || fault == OVERLAPS || fault == RACES)
+    if (fault == COMMITTED_TOO_LITTLE || fault == PAGE_IDLE || fault == PAGE_MISSING_DROPS || fault == OVERLAPS ||
+        fault == RACES)
         c->ops.commit = NULL;
     if (fault == PAGE_IDLE)
         c->ops.release = NULL;

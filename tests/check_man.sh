@@ -20,9 +20,13 @@ cat "$top_srcdir"/man/*.3 | sed -n 's/^\.Nm \(bp_[a-z0-9_]*\).*/\1/p' | sort -u 
 cat "$top_srcdir"/man/*.3 | sed -nE 's/^\.F[no] "?([a-z_]+ [a-z_ *]*)?(bp_[a-z0-9_]+).*/\2/p' | sort -u >"$tmp/declared"
 [ -s "$tmp/exported" ] || { echo "FAIL: found no exported function"; failed=1; }
 
-# Exported only because the inline checkout and give_back of pool.h need them in the program: the way to a
+# Exported only because the inline functions of pool.h and buckets.h need them in the program: the way to a
 # thread's lane, and the ways out when the lane does not do. No program uses them itself.
 sort -u >"$tmp/internal" <<'END'
+bp_buckets_get_first
+bp_buckets_get_revoked
+bp_buckets_get_slow
+bp_buckets_put_slow
 bp_lane_offset
 bp_pool_checkout_revoked
 bp_pool_checkout_slow

@@ -8,7 +8,6 @@
 #include "support.h"
 
 #include "failing_malloc.h"
-#include "faulty.h"
 
 /* Check itself allocates when it reports; let it. */
 #undef must
@@ -25,7 +24,7 @@ enum { INNERS = 4 };
 
 static struct {
     const char *name;
-    struct faulty f;
+    bp_backing *f;
     size_t fail_at;
     bool persistent;
     size_t injected_before_heal;
@@ -33,14 +32,14 @@ static struct {
 
 static size_t injected(void)
 {
-    return run.f.injected + failing_malloc_injected();
+    return faulty_stats(run.f).injected + failing_malloc_injected();
 }
 
 /* No more failures from here on. */
 static void heal(void)
 {
     run.injected_before_heal += injected();
-    faulty_plan(&run.f, FAULTY_ALL, 0, false);
+    faulty_plan(run.f, BP_FAULTY_ALL, 0, false);
     failing_malloc_plan(0, false);
 }
 
@@ -69,16 +68,17 @@ static void until_none_fails(const char *name, void (*scenario)(void), int which
     for (persistent = 0; persistent < 2; persistent++) {
         run.persistent = persistent != 0;
         for (run.fail_at = 1;; run.fail_at++) {
-            faulty_init(&run.f, inner(which % INNERS));
+            run.f = faulty_over(inner(which % INNERS));
             run.injected_before_heal = 0;
             if (which < INNERS)
-                faulty_plan(&run.f, FAULTY_ALL, run.fail_at, run.persistent);
+                faulty_plan(run.f, BP_FAULTY_ALL, run.fail_at, run.persistent);
             else
                 failing_malloc_plan(run.fail_at, run.persistent);
             scenario();
             heal();
-            must(run.f.extents == 0);
-            must(run.f.bytes == 0);
+            must(faulty_stats(run.f).extents == 0);
+            must(faulty_stats(run.f).bytes == 0);
+            bp_backing_destroy(run.f);
             if (run.injected_before_heal == 0)
                 break;
             must(run.fail_at < 10000);
@@ -246,11 +246,11 @@ static void arena_scenario_of(enum bp_arena_policy policy)
     c.size = policy == BP_ARENA_FIXED ? 2 * MIB : 4096;
     c.policy = policy;
     c.max_spare = 100000;
-    e = bp_arena_create(&run.f.backing, &c, &a);
+    e = bp_arena_create(run.f, &c, &a);
     if (e != 0) {
-        must(e == ENOMEM && a == untouched && injected() > was && run.f.extents == 0);
+        must(e == ENOMEM && a == untouched && injected() > was && faulty_stats(run.f).extents == 0);
         heal();
-        must(bp_arena_create(&run.f.backing, &c, &a) == 0);
+        must(bp_arena_create(run.f, &c, &a) == 0);
     }
     for (round = 0; round < 3; round++) {
         if (round == 2)
@@ -296,10 +296,10 @@ static void sound(void)
     must(s.idle == idle && s.live == party.count);
     must(s.checkouts - s.give_backs == s.live);
     must(s.mints - s.disposals == s.idle + s.live);
-    must(s.reserved_bytes == run.f.bytes);
+    must(s.reserved_bytes == faulty_stats(run.f).bytes);
     must(s.committed_bytes <= s.reserved_bytes);
     must(s.idle_bytes <= s.committed_bytes);
-    must(run.f.extents >= s.idle + s.live);
+    must(faulty_stats(run.f).extents >= s.idle + s.live);
 }
 
 static void come(void)
@@ -367,11 +367,11 @@ static void pool_scenario_of(bool wipe, size_t max_idle)
     c.zero_on_give_back = wipe;
     party.count = 0;
     party.pool = untouched;
-    e = bp_pool_create(&run.f.backing, &c, &party.pool);
+    e = bp_pool_create(run.f, &c, &party.pool);
     if (e != 0) {
         must(e == ENOMEM && party.pool == untouched && injected() > was);
         heal();
-        must(bp_pool_create(&run.f.backing, &c, &party.pool) == 0);
+        must(bp_pool_create(run.f, &c, &party.pool) == 0);
     }
     sound();
     for (round = 0; round < 3; round++) {
@@ -437,7 +437,7 @@ static void big_pool_scenario(void)
 
     c.arena_size = 64;
     c.max_idle = c.max_idle_bytes = BP_UNLIMITED;
-    while (bp_pool_create(&run.f.backing, &c, &pool) != 0)
+    while (bp_pool_create(run.f, &c, &pool) != 0)
         heal();
     for (i = 0; i < most; i++) {
         was = injected();
@@ -564,12 +564,13 @@ START_TEST(failures_are_injected)
     failing_malloc_plan(0, false);
     ck_assert_int_eq(on_pool, ENOMEM);
     ck_assert_int_eq(on_arena, ENOMEM);
-    faulty_init(&run.f, bp_backing_mmap());
-    faulty_plan(&run.f, FAULTY_ALL, 1, false);
-    ck_assert_int_eq(bp_arena_create(&run.f.backing, NULL, &a), ENOMEM);
-    ck_assert_uint_eq(run.f.injected, 1);
-    ck_assert_int_eq(bp_arena_create(&run.f.backing, NULL, &a), 0);
+    run.f = faulty_over(bp_backing_mmap());
+    faulty_plan(run.f, BP_FAULTY_ALL, 1, false);
+    ck_assert_int_eq(bp_arena_create(run.f, NULL, &a), ENOMEM);
+    ck_assert_uint_eq(faulty_stats(run.f).injected, 1);
+    ck_assert_int_eq(bp_arena_create(run.f, NULL, &a), 0);
     ck_assert_int_eq(bp_arena_destroy(a), 0);
+    faulty_gone(run.f);
 }
 END_TEST
 

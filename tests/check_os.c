@@ -10,7 +10,6 @@
 #include "backing_private.h"
 #include "configs.h"
 #include "failing_malloc.h"
-#include "faulty.h"
 #include "os.h"
 
 #include <bumpool/conformance.h>
@@ -230,25 +229,26 @@ END_TEST
 START_TEST(ops_that_need_not_be_called)
 {
     struct bp_extent e;
-    struct faulty f;
+    bp_backing *f;
     size_t released = 9;
 
-    faulty_init(&f, bp_backing_reserved());
-    ck_assert_int_eq(backing_acquire(&f.backing, 64, 64, 16, &e), 0);
-    ck_assert_int_eq(backing_commit(&f.backing, &e, e.committed), 0);
-    ck_assert_int_eq(backing_commit(&f.backing, &e, e.size + 1), ENOMEM);
-    ck_assert_uint_eq(f.commits, 0);
-    ck_assert_int_eq(backing_release(&f.backing, &e, 0, 0, &released), 0);
+    f = faulty_over(bp_backing_reserved());
+    ck_assert_int_eq(backing_acquire(f, 64, 64, 16, &e), 0);
+    ck_assert_int_eq(backing_commit(f, &e, e.committed), 0);
+    ck_assert_int_eq(backing_commit(f, &e, e.size + 1), ENOMEM);
+    ck_assert_uint_eq(faulty_stats(f).commits, 0);
+    ck_assert_int_eq(backing_release(f, &e, 0, 0, &released), 0);
     ck_assert_uint_eq(released, 0);
-    ck_assert_int_eq(backing_populate(&f.backing, &e, 0, 0), 0);
-    ck_assert_uint_eq(f.releases + f.populates, 0);
-    ck_assert_int_eq(backing_commit(&f.backing, &e, e.committed + 1), 0);
-    ck_assert_uint_eq(f.commits, 1);
-    faulty_plan(&f, FAULTY_RELEASE, 1, false);
+    ck_assert_int_eq(backing_populate(f, &e, 0, 0), 0);
+    ck_assert_uint_eq(faulty_stats(f).releases + faulty_stats(f).populates, 0);
+    ck_assert_int_eq(backing_commit(f, &e, e.committed + 1), 0);
+    ck_assert_uint_eq(faulty_stats(f).commits, 1);
+    faulty_plan(f, BP_FAULTY_RELEASE, 1, false);
     released = 9;
-    ck_assert_int_eq(backing_release(&f.backing, &e, 0, 65536, &released), EINVAL);
+    ck_assert_int_eq(backing_release(f, &e, 0, 65536, &released), EINVAL);
     ck_assert_uint_eq(released, 0);
-    backing_dispose(&f.backing, &e);
+    backing_dispose(f, &e);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -526,6 +526,7 @@ START_TEST(kernel_without_advice)
     size_t page = os_page_size(), size = 32 * page, released = 9;
     struct bp_extent e;
     bp_backing *b;
+    long before;
     bool zero;
 
     no_huge_pages();
@@ -534,7 +535,9 @@ START_TEST(kernel_without_advice)
     ck_assert_int_eq(backing_acquire(b, size, size, 16, &e), 0);
     ck_assert_uint_eq(pages_resident(e.base, size), 32); /* touched one by one */
     ck_assert(is_zero(e.base, size));
+    before = faults_so_far();
     memset(e.base, 7, size);
+    ck_assert(!faults_are_ours() || faults_so_far() == before); /* and by writing */
     ck_assert_int_eq(os_populate(e.base, size), 0);
     ck_assert(all_bytes(e.base, size, 7));
     ck_assert_int_eq(os_release(e.base, page, true, &zero), 0);

@@ -4,8 +4,6 @@
  */
 #include "support.h"
 
-#include "faulty.h"
-
 static struct misuse_log misuse;
 
 /* ---- configuration ---- */
@@ -63,14 +61,15 @@ END_TEST
 
 START_TEST(create_mints_nothing)
 {
-    struct faulty f;
+    bp_backing *f;
     bp_pool *pool;
 
-    faulty_init(&f, bp_backing_malloc());
-    pool = pool_on(&f.backing, NULL);
-    ck_assert_uint_eq(f.acquires, 0);
+    f = faulty_over(bp_backing_malloc());
+    pool = pool_on(f, NULL);
+    ck_assert_uint_eq(faulty_stats(f).acquires, 0);
     pool_gone(pool);
-    ck_assert_uint_eq(f.acquires, 0);
+    ck_assert_uint_eq(faulty_stats(f).acquires, 0);
+    faulty_gone(f);
 }
 END_TEST
 

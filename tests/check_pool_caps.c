@@ -3,8 +3,6 @@
  */
 #include "support.h"
 
-#include "faulty.h"
-
 /* Committed bytes that one idle arena of this configuration counts for. */
 static size_t bytes_of_one(bp_backing *backing, struct bp_pool_config c)
 {
@@ -27,13 +25,13 @@ START_TEST(max_idle)
     static const size_t caps[] = { 0, 1, 3, BP_UNLIMITED };
     struct bp_pool_config c = pool_config();
     size_t cap = caps[_i], kept = cap < 8 ? cap : 8, i, round;
-    struct faulty f;
+    bp_backing *f;
     bp_arena *a[8];
     bp_pool *pool;
 
-    faulty_init(&f, bp_backing_malloc());
+    f = faulty_over(bp_backing_malloc());
     c.max_idle = cap;
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     for (round = 0; round < 3; round++) {
         for (i = 0; i < 8; i++) {
             a[i] = taken(pool);
@@ -45,12 +43,12 @@ START_TEST(max_idle)
 
             given(pool, a[i]);
             counts_are(pool, idle, 8 - i - 1);
-            ck_assert_uint_eq(f.extents, idle + 8 - i - 1);
+            ck_assert_uint_eq(faulty_stats(f).extents, idle + 8 - i - 1);
         }
-        ck_assert_uint_eq(f.extents, kept);
+        ck_assert_uint_eq(faulty_stats(f).extents, kept);
     }
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -92,16 +90,16 @@ START_TEST(max_idle_bytes_of_grown_arenas)
 {
     struct rng rng = rng_start("max_idle_bytes_of_grown_arenas");
     struct bp_pool_config c = pool_config();
-    struct faulty f;
+    bp_backing *f;
     bp_arena *a[5];
     bp_pool *pool;
     size_t i, round;
 
-    faulty_init(&f, _i == 0 ? bp_backing_malloc() : _i == 1 ? bp_backing_mmap() : bp_backing_reserved());
+    f = faulty_over(_i == 0 ? bp_backing_malloc() : _i == 1 ? bp_backing_mmap() : bp_backing_reserved());
     c.arena_size = 4096;
     c.max_spare = _i == 0 ? BP_UNLIMITED : BP_ARENA_SPARE_DEFAULT;
     c.max_idle_bytes = MIB;
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     for (round = 0; round < times(60, 10); round++) {
         for (i = 0; i < 5; i++) {
             size_t most = rng_below(&rng, 4) == 0 ? 3 * MIB : 100000;
@@ -115,7 +113,7 @@ START_TEST(max_idle_bytes_of_grown_arenas)
             must(stats_of(pool).idle_bytes <= MIB);
         }
         if (_i < 2) /* all of their memory is committed */
-            must(f.bytes <= MIB + 16 * KIB);
+            must(faulty_stats(f).bytes <= MIB + 16 * KIB);
     }
     /* too large to keep at all */
     a[0] = taken(pool);
@@ -123,7 +121,7 @@ START_TEST(max_idle_bytes_of_grown_arenas)
     given(pool, a[0]);
     ck_assert_uint_le(stats_of(pool).idle_bytes, MIB);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -232,21 +230,21 @@ END_TEST
 
 START_TEST(destroy_waits_for_live_arenas)
 {
-    struct faulty f;
+    bp_backing *f;
     bp_arena *a, *b;
     bp_pool *pool;
     void *p;
 
     ck_assert_int_eq(bp_pool_destroy(NULL), 0);
-    faulty_init(&f, bp_backing_malloc());
-    pool = pool_on(&f.backing, NULL);
+    f = faulty_over(bp_backing_malloc());
+    pool = pool_on(f, NULL);
     a = taken(pool);
     b = taken(pool);
     given(pool, b);
     p = bp_arena_alloc(a, 1000);
     stamp(p, 1000, 1);
     ck_assert_int_eq(bp_pool_destroy(pool), EBUSY);
-    ck_assert_uint_eq(f.extents, 2); /* nothing is freed */
+    ck_assert_uint_eq(faulty_stats(f).extents, 2); /* nothing is freed */
     counts_are(pool, 1, 1);
     ck_assert(stamped(p, 1000, 1));
     ck_assert_ptr_eq(taken(pool), b);
@@ -254,7 +252,7 @@ START_TEST(destroy_waits_for_live_arenas)
     given(pool, a);
     given(pool, b);
     ck_assert_int_eq(bp_pool_destroy(pool), 0);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -408,27 +406,27 @@ END_TEST
 
 START_TEST(prewarm_counts_right_on_error)
 {
-    struct faulty f;
+    bp_backing *f;
     bp_pool *pool;
     size_t added = 99;
 
-    faulty_init(&f, bp_backing_mmap());
-    pool = pool_on(&f.backing, NULL);
-    faulty_plan(&f, FAULTY_ACQUIRE, 4, true);
+    f = faulty_over(bp_backing_mmap());
+    pool = pool_on(f, NULL);
+    faulty_plan(f, BP_FAULTY_ACQUIRE, 4, true);
     ck_assert_int_eq(bp_pool_prewarm(pool, 10, &added), ENOMEM);
     ck_assert_uint_eq(added, 3);
     counts_are(pool, 3, 0);
-    ck_assert_uint_eq(f.extents, 3);
+    ck_assert_uint_eq(faulty_stats(f).extents, 3);
     added = 99;
     ck_assert_int_eq(bp_pool_prewarm(pool, 1, &added), ENOMEM);
     ck_assert_uint_eq(added, 0);
     ck_assert_int_eq(bp_pool_prewarm(pool, 1, NULL), ENOMEM);
-    faulty_plan(&f, FAULTY_ALL, 0, false);
+    faulty_plan(f, BP_FAULTY_ALL, 0, false);
     ck_assert_int_eq(bp_pool_prewarm(pool, 2, &added), 0);
     ck_assert_uint_eq(added, 2);
     counts_are(pool, 5, 0);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 

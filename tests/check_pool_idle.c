@@ -3,8 +3,6 @@
  */
 #include "support.h"
 
-#include "faulty.h"
-
 static struct misuse_log misuse;
 
 /* ---- release_idle ---- */
@@ -81,15 +79,15 @@ END_TEST
 
 START_TEST(release_skips_clean_and_live_arenas)
 {
-    struct faulty f;
+    bp_backing *f;
     bp_arena *a[4];
     bp_pool *pool;
     void *p;
     size_t i, releases;
 
     no_huge_pages();
-    faulty_init(&f, bp_backing_mmap());
-    pool = pool_on(&f.backing, NULL);
+    f = faulty_over(bp_backing_mmap());
+    pool = pool_on(f, NULL);
     for (i = 0; i < 4; i++)
         a[i] = taken(pool);
     p = bp_arena_alloc(a[0], 60000);
@@ -100,18 +98,18 @@ START_TEST(release_skips_clean_and_live_arenas)
     given(pool, a[3]);
     ck_assert_uint_ge(bp_pool_release_idle(pool), 50000);
     ck_assert(stamped(p, 60000, 1)); /* live arenas are left alone */
-    releases = f.releases;
+    releases = faulty_stats(f).releases;
     ck_assert_uint_le(releases, 1);
     ck_assert_uint_eq(stats_of(pool).releases, 1);
     ck_assert_uint_eq(bp_pool_release_idle(pool), 0);
-    ck_assert_uint_eq(f.releases, releases); /* no system call for arenas that nobody touched since */
+    ck_assert_uint_eq(faulty_stats(f).releases, releases); /* no system call for arenas that nobody touched since */
     given(pool, a[0]);
     ck_assert_ptr_eq(taken(pool), a[0]); /* warm before those that were released */
     stamp(bp_arena_alloc(a[0], 60000), 60000, 1);
     given(pool, a[0]);
     ck_assert_uint_ge(bp_pool_release_idle(pool), 50000);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -140,27 +138,27 @@ END_TEST
 START_TEST(release_disposes_of_spares)
 {
     struct bp_pool_config c = pool_config();
-    struct faulty f;
+    bp_backing *f;
     bp_arena *a;
     bp_pool *pool;
 
-    faulty_init(&f, _i == 0 ? bp_backing_mmap() : bp_backing_malloc());
+    f = faulty_over(_i == 0 ? bp_backing_mmap() : bp_backing_malloc());
     c.arena_size = 4096;
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     a = taken(pool);
     stamp(bp_arena_alloc(a, 4096), 4096, 1);
     stamp(bp_arena_alloc(a, 200000), 200000, 1);
     given(pool, a);
-    ck_assert_uint_gt(f.extents, 1);
+    ck_assert_uint_gt(faulty_stats(f).extents, 1);
     (void)bp_pool_release_idle(pool);
-    ck_assert_uint_eq(f.extents, 1);
-    ck_assert_uint_eq(stats_of(pool).idle_bytes, f.bytes);
+    ck_assert_uint_eq(faulty_stats(f).extents, 1);
+    ck_assert_uint_eq(stats_of(pool).idle_bytes, faulty_stats(f).bytes);
     counts_are(pool, 1, 0);
     ck_assert_ptr_eq(taken(pool), a);
     stamp(bp_arena_alloc(a, 200000), 200000, 1);
     given(pool, a);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -168,13 +166,13 @@ END_TEST
 
 START_TEST(trim_disposes_oldest_first)
 {
-    struct faulty f;
+    bp_backing *f;
     bp_arena *a[5];
     bp_pool *pool;
     size_t i;
 
-    faulty_init(&f, bp_backing_malloc());
-    pool = pool_on(&f.backing, NULL);
+    f = faulty_over(bp_backing_malloc());
+    pool = pool_on(f, NULL);
     ck_assert_int_eq(bp_pool_trim(pool, 0), 0);
     for (i = 0; i < 5; i++)
         a[i] = taken(pool);
@@ -186,19 +184,19 @@ START_TEST(trim_disposes_oldest_first)
     counts_are(pool, 5, 0);
     ck_assert_int_eq(bp_pool_trim(pool, 2), 0);
     counts_are(pool, 2, 0);
-    ck_assert_uint_eq(f.extents, 2);
+    ck_assert_uint_eq(faulty_stats(f).extents, 2);
     ck_assert_uint_eq(stats_of(pool).disposals, 3);
     ck_assert_ptr_eq(taken(pool), a[4]);
     ck_assert_ptr_eq(taken(pool), a[3]);
     given(pool, a[4]);
     ck_assert_int_eq(bp_pool_trim(pool, 0), 0); /* live ones are no business of trim */
     counts_are(pool, 0, 1);
-    ck_assert_uint_eq(f.extents, 1);
+    ck_assert_uint_eq(faulty_stats(f).extents, 1);
     stamp(bp_arena_alloc(a[3], 1000), 1000, 1);
     given(pool, a[3]);
     counts_are(pool, 1, 0);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -208,16 +206,16 @@ START_TEST(stats_of_a_life)
 {
     struct bp_pool_config c = pool_config();
     struct bp_pool_stats s;
-    struct faulty f;
+    bp_backing *f;
     bp_arena *a, *b, *x = NULL;
     bp_pool *pool;
     size_t i, added, released;
 
-    faulty_init(&f, bp_backing_mmap());
+    f = faulty_over(bp_backing_mmap());
     c.arena_size = 16 * KIB;
     c.max_idle = 2;
     c.max_arenas = 3;
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     ck_assert_int_eq(bp_pool_stats(pool, NULL), EINVAL);
     s = stats_of(pool);
     for (i = 0; i < sizeof s; i++)
@@ -228,9 +226,9 @@ START_TEST(stats_of_a_life)
     ck_assert_uint_eq(s.mints, 1);
     ck_assert_uint_eq(s.idle, 1);
     ck_assert_uint_eq(s.peak_arenas, 1);
-    ck_assert_uint_eq(s.idle_bytes, f.bytes);
-    ck_assert_uint_eq(s.reserved_bytes, f.bytes);
-    ck_assert_uint_eq(s.committed_bytes, f.bytes);
+    ck_assert_uint_eq(s.idle_bytes, faulty_stats(f).bytes);
+    ck_assert_uint_eq(s.reserved_bytes, faulty_stats(f).bytes);
+    ck_assert_uint_eq(s.committed_bytes, faulty_stats(f).bytes);
     ck_assert_uint_eq(s.checkouts + s.hits + s.give_backs, 0);
 
     a = taken(pool); /* the idle one */
@@ -244,8 +242,8 @@ START_TEST(stats_of_a_life)
     ck_assert_uint_eq(s.idle, 0);
     ck_assert_uint_eq(s.idle_bytes, 0);
     ck_assert_uint_eq(s.peak_arenas, 3);
-    ck_assert_uint_eq(s.reserved_bytes, f.bytes);
-    ck_assert_uint_eq(s.committed_bytes, f.bytes);
+    ck_assert_uint_eq(s.reserved_bytes, faulty_stats(f).bytes);
+    ck_assert_uint_eq(s.committed_bytes, faulty_stats(f).bytes);
     ck_assert_uint_eq(s.spills, 0);
 
     {
@@ -260,10 +258,10 @@ START_TEST(stats_of_a_life)
     stamp(bp_arena_alloc(a, 10000), 10000, 1);
     ck_assert_ptr_nonnull(bp_arena_alloc(b, 100000));
     s = stats_of(pool);
-    ck_assert_uint_eq(s.spills, f.acquires - 3);
+    ck_assert_uint_eq(s.spills, faulty_stats(f).acquires - 3);
     ck_assert_uint_ge(s.spills, 1);
-    ck_assert_uint_eq(s.reserved_bytes, f.bytes);
-    ck_assert_uint_eq(s.committed_bytes, f.bytes);
+    ck_assert_uint_eq(s.reserved_bytes, faulty_stats(f).bytes);
+    ck_assert_uint_eq(s.committed_bytes, faulty_stats(f).bytes);
 
     given(pool, b);
     s = stats_of(pool);
@@ -277,15 +275,15 @@ START_TEST(stats_of_a_life)
     ck_assert_uint_eq(s.disposals, 1);
     ck_assert_uint_eq(s.idle, 2);
     ck_assert_uint_eq(s.live, 0);
-    ck_assert_uint_eq(s.idle_bytes, f.bytes);
-    ck_assert_uint_eq(s.committed_bytes, f.bytes);
+    ck_assert_uint_eq(s.idle_bytes, faulty_stats(f).bytes);
+    ck_assert_uint_eq(s.committed_bytes, faulty_stats(f).bytes);
     ck_assert_uint_eq(s.peak_arenas, 3);
 
     released = bp_pool_release_idle(pool);
     s = stats_of(pool);
     ck_assert_uint_ge(s.releases, 1);
     ck_assert_uint_eq(s.released_bytes, released);
-    ck_assert_uint_eq(s.idle_bytes, f.bytes);
+    ck_assert_uint_eq(s.idle_bytes, faulty_stats(f).bytes);
     ck_assert_int_eq(bp_pool_trim(pool, 0), 0);
     s = stats_of(pool);
     ck_assert_uint_eq(s.disposals, 3);
@@ -293,10 +291,11 @@ START_TEST(stats_of_a_life)
     ck_assert_uint_eq(s.idle_bytes, 0);
     ck_assert_uint_eq(s.reserved_bytes, 0);
     ck_assert_uint_eq(s.committed_bytes, 0);
-    ck_assert_uint_eq(f.extents, 0);
+    ck_assert_uint_eq(faulty_stats(f).extents, 0);
     for (i = 0; i < sizeof s.reserved / sizeof s.reserved[0]; i++)
         ck_assert_uint_eq(s.reserved[i], 0);
     pool_gone(pool);
+    faulty_gone(f);
 }
 END_TEST
 

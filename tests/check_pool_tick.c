@@ -6,8 +6,6 @@
 
 #include <pthread.h>
 
-#include "faulty.h"
-
 /* ---- ages ---- */
 
 START_TEST(idle_arenas_age)

@@ -11,8 +11,6 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 
-#include "faulty.h"
-
 /* ---- one call ---- */
 
 START_TEST(one_call_does_little)
@@ -307,7 +305,7 @@ END_TEST
 
 START_TEST(releases_that_fail_are_tried_again_later)
 {
-    static struct faulty f;
+    bp_backing *f;
     struct bp_pool_config c = tick_config(256 * KIB);
     const uint64_t spans = 20;
     const size_t n = 5;
@@ -315,66 +313,66 @@ START_TEST(releases_that_fail_are_tried_again_later)
     size_t calls = 0;
     bp_pool *pool;
 
-    faulty_init(&f, bp_backing_mmap());
+    f = faulty_over(bp_backing_mmap());
     c.retain_ns = retain;
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     use(pool, n, 40 * KIB);
-    faulty_plan(&f, FAULTY_RELEASE, 1, true);
+    faulty_plan(f, BP_FAULTY_RELEASE, 1, true);
     while (now <= LATE + spans * retain && calls < 50) {
-        size_t before = atomic_load(&f.releases);
+        size_t before = faulty_stats(f).releases;
         uint64_t next = ticked(pool, now);
 
         ck_assert_uint_ge(next - now, retain == 0 ? MS : PERIOD);
-        ck_assert_uint_le(atomic_load(&f.releases) - before, n); /* each once per call, at most */
+        ck_assert_uint_le(faulty_stats(f).releases - before, n); /* each once per call, at most */
         counts_are(pool, n, 0);
         if (retain == 0)
             calls++;
         now = next;
     }
-    ck_assert_uint_ge(atomic_load(&f.injected), n);
+    ck_assert_uint_ge(faulty_stats(f).injected, n);
     if (retain != 0)
-        ck_assert_uint_le(atomic_load(&f.injected), n * (spans + 1));
+        ck_assert_uint_le(faulty_stats(f).injected, n * (spans + 1));
     ck_assert_uint_eq(stats_of(pool).releases, 0);
-    ck_assert_uint_eq(f.extents, n);
+    ck_assert_uint_eq(faulty_stats(f).extents, n);
 
-    faulty_plan(&f, FAULTY_RELEASE, 0, false);
+    faulty_plan(f, BP_FAULTY_RELEASE, 0, false);
     (void)tick_through(pool, now, now + retain + PERIOD);
     ck_assert_uint_eq(stats_of(pool).releases, n);
     ck_assert_uint_eq(stats_of(pool).resident_bytes, 0);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
 START_TEST(cuts_that_fail_are_tried_again_later)
 {
-    static struct faulty f;
+    bp_backing *f;
     uint64_t now = LATE;
     bp_pool *pool;
 
-    faulty_init(&f, bp_backing_mmap());
-    pool = tick_pool(&f.backing, 4 * MIB);
+    f = faulty_over(bp_backing_mmap());
+    pool = tick_pool(f, 4 * MIB);
     use(pool, 1, 4 * MIB);
-    faulty_plan(&f, FAULTY_RELEASE, 1, true);
+    faulty_plan(f, BP_FAULTY_RELEASE, 1, true);
     for (int i = 0; i < 20; i++) {
-        size_t before = atomic_load(&f.releases);
+        size_t before = faulty_stats(f).releases;
         uint64_t next;
 
         use(pool, 1, 8 * KIB);
         next = ticked(pool, now);
         ck_assert_uint_eq(next, now + PERIOD);
-        ck_assert_uint_le(atomic_load(&f.releases) - before, 1);
+        ck_assert_uint_le(faulty_stats(f).releases - before, 1);
         now = next;
     }
-    ck_assert_uint_ge(atomic_load(&f.injected), 5);
+    ck_assert_uint_ge(faulty_stats(f).injected, 5);
     ck_assert_uint_eq(stats_of(pool).cuts, 0);
     counts_are(pool, 1, 0);
-    faulty_plan(&f, FAULTY_RELEASE, 0, false);
+    faulty_plan(f, BP_FAULTY_RELEASE, 0, false);
     use(pool, 1, 8 * KIB);
     (void)ticked(pool, now);
     ck_assert_uint_eq(stats_of(pool).cuts, 1);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 
@@ -621,15 +619,15 @@ static void *work_away(void *arg)
 
 START_TEST(threads_tick_at_once)
 {
-    static struct faulty f;
+    bp_backing *f;
     pthread_t tickers[2], workers[2];
     struct bp_pool_stats s;
     bp_pool *pool;
 
     atomic_store(&shared_clock, LATE);
     atomic_store(&stop, false);
-    faulty_init(&f, bp_backing_mmap());
-    pool = tick_pool(&f.backing, 256 * KIB);
+    f = faulty_over(bp_backing_mmap());
+    pool = tick_pool(f, 256 * KIB);
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(pthread_create(&workers[i], NULL, work_away, pool), 0);
         ck_assert_int_eq(pthread_create(&tickers[i], NULL, tick_away, pool), 0);
@@ -643,9 +641,9 @@ START_TEST(threads_tick_at_once)
     s = stats_of(pool);
     ck_assert_uint_eq(s.live, 0);
     ck_assert_uint_eq(s.idle, s.mints - s.disposals);
-    ck_assert_uint_eq(f.extents, s.idle);
+    ck_assert_uint_eq(faulty_stats(f).extents, s.idle);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 

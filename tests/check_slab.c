@@ -5,27 +5,25 @@
 #include "support.h"
 
 #include "backing_private.h"
-#include "faulty.h"
 #include "slab.h"
 
 #include <pthread.h>
 
-static struct faulty f;
+static bp_backing *f;
 
 static struct slab *open_slab(bp_backing *inner, size_t slot, size_t most)
 {
     struct slab *s = NULL;
 
-    faulty_init(&f, inner);
-    ck_assert_int_eq(slab_create(&f.backing, slot, most, &s), 0);
+    f = faulty_over(inner);
+    ck_assert_int_eq(slab_create(f, slot, most, &s), 0);
     return s;
 }
 
 static void close_slab(struct slab *s)
 {
     slab_destroy(s);
-    ck_assert_uint_eq(f.extents, 0);
-    ck_assert_uint_eq(f.bytes, 0);
+    faulty_gone(f);
 }
 
 static struct bp_extent slot_of(struct slab *s, size_t size)
@@ -64,7 +62,7 @@ START_TEST(slots)
         must(all_bytes((char *)e[i].base + e[i].known_zero_from, size - e[i].known_zero_from, 0));
         stamp(e[i].base, size, (unsigned)i);
     }
-    ck_assert_uint_lt(f.extents, 12); /* they grow */
+    ck_assert_uint_lt(faulty_stats(f).extents, 12); /* they grow */
     for (i = 0; i < many; i++)
         must(stamped(e[i].base, size, (unsigned)i));
     for (i = 0; i < many; i += 2) /* every other one comes and goes; its contents are what they may be */
@@ -90,26 +88,26 @@ START_TEST(chunks_come_and_go)
     struct slab *s = open_slab(bp_backing_mmap(), 1024, BP_UNLIMITED);
     size_t i, chunks;
 
-    ck_assert_uint_eq(f.extents, 0);
+    ck_assert_uint_eq(faulty_stats(f).extents, 0);
     for (i = 0; i < MANY; i++)
         e[i] = slot_of(s, 1024);
-    chunks = f.extents;
+    chunks = faulty_stats(f).extents;
     ck_assert_uint_gt(chunks, 1);
-    ck_assert_uint_le(f.bytes, 2 * MANY * 1024 + SLAB_CHUNK_MIN);
+    ck_assert_uint_le(faulty_stats(f).bytes, 2 * MANY * 1024 + SLAB_CHUNK_MIN);
     ck_assert_uint_eq(slab_trim(s), 0); /* all are in use */
     for (i = 0; i < MANY; i++)
         back(s, &e[i]);
-    ck_assert_uint_eq(f.extents, 1); /* one stays */
+    ck_assert_uint_eq(faulty_stats(f).extents, 1); /* one stays */
     for (i = 0; i < 100; i++) {      /* so that this asks for nothing */
-        size_t before = f.acquires;
+        size_t before = faulty_stats(f).acquires;
 
         e[0] = slot_of(s, 1024);
         ck_assert_uint_eq(slab_trim(s), 0);
         back(s, &e[0]);
-        ck_assert_uint_eq(f.acquires, before);
+        ck_assert_uint_eq(faulty_stats(f).acquires, before);
     }
     ck_assert_uint_ge(slab_trim(s), SLAB_CHUNK_MIN);
-    ck_assert_uint_eq(f.extents, 0);
+    ck_assert_uint_eq(faulty_stats(f).extents, 0);
     ck_assert_uint_eq(slab_trim(s), 0);
     e[0] = slot_of(s, 1024);
     back(s, &e[0]);
@@ -125,8 +123,8 @@ START_TEST(no_more_than_ever_needed)
 
     for (i = 0; i < 3; i++)
         e[i] = slot_of(s, 64);
-    ck_assert_uint_eq(f.extents, 1);
-    ck_assert_uint_lt(f.bytes, 1024);
+    ck_assert_uint_eq(faulty_stats(f).extents, 1);
+    ck_assert_uint_lt(faulty_stats(f).bytes, 1024);
     for (i = 0; i < 3; i++)
         back(s, &e[i]);
     close_slab(s);
@@ -204,13 +202,13 @@ START_TEST(lazy_commit)
     c.commit_step = 4096;
     ck_assert_int_eq(bp_backing_reserved_create(&c, &reserved), 0);
     s = open_slab(reserved, 512, BP_UNLIMITED);
-    faulty_plan(&f, FAULTY_COMMIT, 1, true);
+    faulty_plan(f, BP_FAULTY_COMMIT, 1, true);
     for (i = 0; i < 200; i++) {
         e[i] = slot_of(s, 512);
         stamp(e[i].base, 512, (unsigned)i);
     }
-    ck_assert_uint_gt(f.injected, 0);
-    ck_assert_uint_gt(f.extents, 20); /* 4 KiB each */
+    ck_assert_uint_gt(faulty_stats(f).injected, 0);
+    ck_assert_uint_gt(faulty_stats(f).extents, 20); /* 4 KiB each */
     for (i = 0; i < 200; i++) {
         must(stamped(e[i].base, 512, (unsigned)i));
         back(s, &e[i]);
@@ -229,7 +227,7 @@ START_TEST(failures_everywhere)
     for (fail_at = 1;; fail_at++) {
         struct slab *s = open_slab(_i == 0 ? bp_backing_mmap() : bp_backing_reserved(), 1024, BP_UNLIMITED);
 
-        faulty_plan(&f, FAULTY_ALL, fail_at, false);
+        faulty_plan(f, BP_FAULTY_ALL, fail_at, false);
         for (i = n = 0; i < MANY; i++) {
             struct bp_extent before, *slot = &e[n];
 
@@ -238,12 +236,12 @@ START_TEST(failures_everywhere)
             if (backing_acquire(slab_backing(s), 1024, 1024, 64, slot) == 0)
                 n++;
             else
-                must(f.injected != 0 && memcmp(slot, &before, sizeof before) == 0);
+                must(faulty_stats(f).injected != 0 && memcmp(slot, &before, sizeof before) == 0);
         }
         ck_assert_uint_ge(n + 1, MANY);
         while (n != 0)
             back(s, &e[--n]);
-        i = f.injected;
+        i = faulty_stats(f).injected;
         close_slab(s);
         if (i == 0)
             break;
@@ -291,7 +289,7 @@ START_TEST(threads)
     for (i = 0; i < 4; i++)
         ck_assert_int_eq(pthread_join(t[i], NULL), 0);
     threads_passed();
-    ck_assert_uint_le(f.extents, 1);
+    ck_assert_uint_le(faulty_stats(f).extents, 1);
     close_slab(s);
 }
 END_TEST

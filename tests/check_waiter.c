@@ -303,14 +303,14 @@ START_TEST(nothing_is_lost_to_timeouts)
     struct bp_pool_stats s;
     size_t served = 0, gave_up = 0;
     bp_arena *all[2];
-    struct faulty f;
+    bp_backing *f;
     bp_pool *pool;
 
-    faulty_init(&f, bp_backing_mmap());
+    f = faulty_over(bp_backing_mmap());
     c.arena_size = 4096;
     c.max_arenas = 1 + (size_t)_i % 2;
     c.max_idle = _i < 2 ? 64 : 0; /* 0: every arena is made and unmade */
-    pool = pool_on(&f.backing, &c);
+    pool = pool_on(f, &c);
     for (unsigned i = 0; i < 4; i++) {
         jobs[i] = (struct impatient){ .pool = pool, .rng = { i + 77 }, .ops = times(15000, 300) };
         ck_assert_int_eq(pthread_create(&jobs[i].thread, NULL, be_impatient, &jobs[i]), 0);
@@ -329,7 +329,7 @@ START_TEST(nothing_is_lost_to_timeouts)
     if (!slow_run()) /* else threads may never meet */
         ck_assert_uint_gt(gave_up, 0);
     all_accounted_for(pool);
-    ck_assert_uint_eq(f.extents, s.idle);
+    ck_assert_uint_eq(faulty_stats(f).extents, s.idle);
     for (size_t i = 0; i < c.max_arenas; i++) { /* every one is to be had */
         all[i] = taken(pool);
         ck_assert_uint_eq(bp_arena_used(all[i]), 0);
@@ -338,7 +338,7 @@ START_TEST(nothing_is_lost_to_timeouts)
     for (size_t i = 0; i < c.max_arenas; i++)
         given(pool, all[i]);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 END_TEST
 

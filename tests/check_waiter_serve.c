@@ -23,7 +23,7 @@ static void pool_ends(bp_pool *pool)
     threads_passed();
     all_accounted_for(pool);
     pool_gone(pool);
-    ck_assert_uint_eq(g.f.extents, 0);
+    gate_gone(&g);
 }
 
 static void wait_fails(bp_pool *pool, int64_t timeout_ns, int error)
@@ -215,7 +215,7 @@ START_TEST(none_can_be_made)
     trimmer = trim_and_hold(pool);
     waiting_start(&w[0], pool, -1);
     waiting_start(&w[1], pool, -1);
-    faulty_plan(&g.f, FAULTY_ACQUIRE, 1, true);
+    faulty_plan(g.f, BP_FAULTY_ACQUIRE, 1, true);
     gate_open(&g, GATE_DISPOSE);
     ck_assert_int_eq(pthread_join(trimmer, NULL), 0);
     if (_i == 0) { /* and none is live: there is nothing to wait for */
@@ -231,8 +231,8 @@ START_TEST(none_can_be_made)
             given(pool, a[0]);
         }
     }
-    ck_assert_uint_gt(g.f.injected, 0);
-    faulty_plan(&g.f, FAULTY_ALL, 0, false);
+    ck_assert_uint_gt(faulty_stats(g.f).injected, 0);
+    faulty_plan(g.f, BP_FAULTY_ALL, 0, false);
     given(pool, taken(pool));
     pool_ends(pool);
 }

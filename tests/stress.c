@@ -33,7 +33,6 @@
 
 #include <bumpool.h>
 
-#include "faulty.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -157,10 +156,10 @@ static void nap(uint64_t ns)
 struct playground {
     bp_pool *pool; /* NULL: the NULL pool */
     struct bp_pool_config config;
-    struct faulty faulty;
+    bp_backing *faulty; /* NULL: not a faulty one */
     struct bp_buffer_backing buffer;
     void *memory;
-    bool is_faulty, is_buffer;
+    bool is_buffer;
     bool zeroed; /* all memory of an empty arena reads as zero */
     atomic_bool closing;
 };
@@ -204,13 +203,34 @@ static bp_backing *stock(size_t kind)
     return kind == 0 ? bp_backing_malloc() : kind == 1 ? bp_backing_mmap() : bp_backing_reserved();
 }
 
+static struct bp_faulty_stats faulty_stats(struct playground *g)
+{
+    struct bp_faulty_stats s;
+
+    check_eq(bp_backing_faulty_stats(g->faulty, &s), 0);
+    return s;
+}
+
+static void faulty_plan(struct playground *g, struct rng *r)
+{
+    struct bp_faulty_plan plan = BP_FAULTY_PLAN_INIT;
+
+    plan.ops = (unsigned)below(r, BP_FAULTY_ALL + 1);
+    plan.fail_at = below(r, 20);
+    plan.persistent = one_in(r, 4);
+    plan.one_in = one_in(r, 4) ? 2 + (unsigned)below(r, 20) : 0;
+    plan.seed = below(r, 1000);
+    check_eq(bp_backing_faulty_plan(g->faulty, &plan), 0);
+}
+
 static void ground_open(struct playground *g, struct rng *r)
 {
     size_t kind = below(r, 8);
     bp_backing *backing = stock(kind % 3);
 
     g->config = random_config(r);
-    g->is_faulty = g->is_buffer = false;
+    g->faulty = NULL;
+    g->is_buffer = false;
     if (kind == 7) {
         g->is_buffer = true;
         check((g->memory = malloc(4 << 20)) != NULL);
@@ -220,9 +240,8 @@ static void ground_open(struct playground *g, struct rng *r)
         if (g->config.arena_size == 0)
             g->config.arena_size = 4096;
     } else if (kind >= 4) {
-        g->is_faulty = true;
-        faulty_init(&g->faulty, backing);
-        backing = &g->faulty.backing;
+        check_eq(bp_backing_faulty_create(backing, NULL, &g->faulty), 0);
+        backing = g->faulty;
     }
     g->zeroed = g->config.zero_on_give_back && !g->is_buffer && kind % 3 != 0;
     atomic_store(&g->closing, false);
@@ -254,8 +273,8 @@ static void check_at_rest(struct playground *g)
     if ((g->config.flags & BP_POOL_REAPER) == 0) {
         check_eq(s.idle, s.mints - s.disposals);
         check_eq(s.idle, bp_pool_idle_count(g->pool));
-        if (g->is_faulty && g->config.max_spare == 0)
-            check_eq(s.idle, atomic_load(&g->faulty.extents));
+        if (g->faulty != NULL && g->config.max_spare == 0)
+            check_eq(s.idle, faulty_stats(g).extents);
     }
     check(s.idle <= g->config.max_idle);
     check(s.idle_bytes <= g->config.max_idle_bytes);
@@ -292,11 +311,10 @@ static void ground_close(struct playground *g)
     check_at_rest(g);
     check_empty(g);
     check_eq(bp_pool_destroy(g->pool), 0);
-    if (g->is_faulty) {
-        check_eq(atomic_load(&g->faulty.extents), 0);
-        check_eq(atomic_load(&g->faulty.bytes), 0);
-        if (g->faulty.table != NULL) /* which tests keep */
-            munmap(g->faulty.table, g->faulty.table_room * sizeof *g->faulty.table);
+    if (g->faulty != NULL) {
+        check_eq(faulty_stats(g).extents, 0);
+        check_eq(faulty_stats(g).bytes, 0);
+        bp_backing_destroy(g->faulty);
     }
     free(g->memory);
     g->memory = NULL;
@@ -319,7 +337,7 @@ static bool may_fail(struct playground *g, int rc)
     case ECANCELED:
         return atomic_load(&g->closing);
     case ENOMEM:
-        return g->is_faulty || g->is_buffer;
+        return g->faulty != NULL || g->is_buffer;
     default:
         return false;
     }
@@ -369,7 +387,7 @@ static struct unit unit_begin(struct playground *g, bp_arena *arena, struct rng 
         *u.slip = (struct slip){ arena, u.generation };
         unit_grow(&u, 1 + below(r, most));
     } else {
-        check(g->is_faulty || g->is_buffer || g->config.arena_policy == BP_ARENA_FIXED);
+        check(g->faulty != NULL || g->is_buffer || g->config.arena_policy == BP_ARENA_FIXED);
     }
     atomic_fetch_add_explicit(&units, 1, memory_order_relaxed);
     return u;
@@ -692,7 +710,7 @@ static void do_care(struct worker *w)
         break;
     case 2:
         rc = bp_pool_prewarm(g->pool, n, &added);
-        check(may_fail(g, rc) || (rc == EINVAL && g->is_faulty)); /* populate, made to fail */
+        check(may_fail(g, rc) || (rc == EINVAL && g->faulty != NULL)); /* populate, made to fail */
         check(added <= n);
         break;
     default:
@@ -795,11 +813,11 @@ static void be_a_child(struct worker *w)
         struct unit u = let_go(w);
 
         unit_check(&u);
-        if (!u.ground->is_faulty && !u.ground->is_buffer)
+        if (u.ground->faulty == NULL && !u.ground->is_buffer)
             unit_end(&u);
     }
     for (struct playground *g = grounds; g <= &grounds[POOLS]; g++) {
-        if (g->is_faulty || g->is_buffer)
+        if (g->faulty != NULL || g->is_buffer)
             continue;
         for (int i = 0; i < 5; i++) {
             bp_arena *arena = NULL;
@@ -979,8 +997,8 @@ static void play_round(uint64_t number)
         }
         while (workers_count < WORKERS && hire(NULL))
             ;
-        if (g->is_faulty)
-            faulty_plan(&g->faulty, (unsigned)below(&r, FAULTY_ALL + 1), below(&r, 20), one_in(&r, 4));
+        if (g->faulty != NULL)
+            faulty_plan(g, &r);
         if (one_in(&r, 1000)) {
             atomic_store(&g->closing, true);
             check_eq(bp_pool_close(g->pool), 0);

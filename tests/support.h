@@ -246,6 +246,47 @@ static inline void place_close(struct place *t)
     t->memory = NULL;
 }
 
+/* ---- a backing that fails on demand ---- */
+
+static inline bp_backing *faulty_over(bp_backing *inner)
+{
+    bp_backing *f = NULL;
+
+    ck_assert_int_eq(bp_backing_faulty_create(inner, NULL, &f), 0);
+    ck_assert_ptr_nonnull(f);
+    return f;
+}
+
+/* From now on the fail_at-th call (from 1; 0: none) of `ops` fails, and every later one if `persistent`. */
+static inline void faulty_plan(bp_backing *f, unsigned ops, size_t fail_at, bool persistent)
+{
+    struct bp_faulty_plan plan = BP_FAULTY_PLAN_INIT;
+
+    plan.ops = ops;
+    plan.fail_at = fail_at;
+    plan.persistent = persistent;
+    must(bp_backing_faulty_plan(f, &plan) == 0);
+}
+
+static inline struct bp_faulty_stats faulty_stats(bp_backing *f)
+{
+    struct bp_faulty_stats s;
+
+    memset(&s, 0xFF, sizeof s);
+    must(bp_backing_faulty_stats(f, &s) == 0);
+    return s;
+}
+
+/* Nothing may be lost. */
+static inline void faulty_gone(bp_backing *f)
+{
+    ck_assert_uint_eq(faulty_stats(f).extents, 0);
+    ck_assert_uint_eq(faulty_stats(f).bytes, 0);
+    bp_backing_destroy(f);
+}
+
+/* ---- arenas ---- */
+
 static inline bp_arena *arena_on(bp_backing *backing, size_t size, enum bp_arena_policy policy,
                                  size_t max_spare)
 {

@@ -11,9 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "faulty.h"
-
-static struct faulty f;
+static bp_backing *f;
 static atomic_int misuses;
 
 static inline void count_misuse(const struct bp_misuse *m, void *data)
@@ -32,8 +30,8 @@ static inline bp_pool *open_pool(int kind, const struct bp_pool_config *c)
 {
     atomic_store(&misuses, 0);
     bp_set_misuse_handler(count_misuse, NULL);
-    faulty_init(&f, inner(kind));
-    return pool_on(&f.backing, c);
+    f = faulty_over(inner(kind));
+    return pool_on(f, c);
 }
 
 static inline void close_pool(bp_pool *pool)
@@ -42,7 +40,7 @@ static inline void close_pool(bp_pool *pool)
     threads_passed();
     ck_assert_int_eq(atomic_load(&misuses), 0);
     pool_gone(pool);
-    ck_assert_uint_eq(f.extents, 0);
+    faulty_gone(f);
 }
 
 /* ---- threads ---- */

@@ -10,8 +10,6 @@
 
 #include <pthread.h>
 
-#include "faulty.h"
-
 /* However long it takes: Check's limit ends a hang. */
 #define await(e)          \
     do {                  \
@@ -44,7 +42,7 @@ enum gate_op { GATE_ACQUIRE, GATE_DISPOSE, GATE_RELEASE, GATES };
 struct gate {
     bp_backing backing; /* first: the ops get this address */
     struct bp_backing_ops ops;
-    struct faulty f; /* over the mmap backing; it counts, and checks the pool */
+    bp_backing *f; /* over the mmap backing; it counts, and checks the pool */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool closed[GATES];
@@ -101,7 +99,7 @@ static inline int gate_acquire(bp_backing *self, size_t min, size_t preferred, s
     struct gate *g = (struct gate *)self;
 
     gate_pass(g, GATE_ACQUIRE);
-    return g->f.ops.acquire(&g->f.backing, min, preferred, align, out);
+    return g->f->ops->acquire(g->f, min, preferred, align, out);
 }
 
 static inline void gate_dispose(bp_backing *self, const struct bp_extent *extent)
@@ -109,7 +107,7 @@ static inline void gate_dispose(bp_backing *self, const struct bp_extent *extent
     struct gate *g = (struct gate *)self;
 
     gate_pass(g, GATE_DISPOSE);
-    g->f.ops.dispose(&g->f.backing, extent);
+    g->f->ops->dispose(g->f, extent);
 }
 
 static inline int gate_release(bp_backing *self, struct bp_extent *extent, size_t offset, size_t length,
@@ -118,13 +116,13 @@ static inline int gate_release(bp_backing *self, struct bp_extent *extent, size_
     struct gate *g = (struct gate *)self;
 
     gate_pass(g, GATE_RELEASE);
-    return g->f.ops.release(&g->f.backing, extent, offset, length, released);
+    return g->f->ops->release(g->f, extent, offset, length, released);
 }
 
 static inline void gate_init(struct gate *g)
 {
     memset(g, 0, sizeof *g);
-    faulty_init(&g->f, bp_backing_mmap());
+    g->f = faulty_over(bp_backing_mmap());
     g->ops.struct_size = sizeof g->ops;
     g->ops.name = "gate";
     g->ops.acquire = gate_acquire;
@@ -133,6 +131,14 @@ static inline void gate_init(struct gate *g)
     g->backing.ops = &g->ops;
     ck_assert_int_eq(pthread_mutex_init(&g->lock, NULL), 0);
     ck_assert_int_eq(pthread_cond_init(&g->changed, NULL), 0);
+}
+
+/* Every extent must be back. */
+static inline void gate_gone(struct gate *g)
+{
+    faulty_gone(g->f);
+    ck_assert_int_eq(pthread_mutex_destroy(&g->lock), 0);
+    ck_assert_int_eq(pthread_cond_destroy(&g->changed), 0);
 }
 
 /* ---- a thread that waits ---- */

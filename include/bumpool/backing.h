@@ -22,7 +22,8 @@ struct bp_extent {
     size_t known_zero_from; /* every byte at or past this offset reads as 0, once committed; `size` when
                                nothing is known. The holder raises it as it writes. */
     size_t page;            /* granule of commit and release in bytes, a power of two; base is a multiple of
-                               it. 0: the backing has neither */
+                               it. 0: neither can be had for this extent, whatever ops there are: no more of
+                               it can be committed, and a release drops 0 bytes */
     void *data;             /* the backing's own; nobody else looks at it */
 };
 
@@ -44,7 +45,8 @@ struct bp_extent {
  * of at least 16. acquire and dispose are required; NULL for any other op means "cannot".
  *
  * acquire   sets all of *out on success and nothing on failure. It may give more than `preferred`, or
- *           anything between `min` and `preferred`. It may commit less than `min`, when it has commit.
+ *           anything between `min` and `preferred`. It may commit less than `min`, when it has commit and
+ *           `page` is not 0.
  * dispose   takes the whole extent, with the base and size that acquire gave.
  * commit    makes at least the first `size` bytes usable and says how many are in extent->committed.
  *           `size` is at most extent->size. Committed memory stays committed until dispose.

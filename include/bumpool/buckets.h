@@ -215,7 +215,7 @@ struct bp_buckets {
     size_t quick_min;      /* the size of the first bucket */
     uint32_t step;         /* enum bp_buckets_step */
     uint32_t base;         /* what bp_buckets_find_ has too much */
-    uint32_t end;          /* where the last bucket ends; 0 as quick_max */
+    uint32_t span;         /* bytes of the buckets that follow; 0 as quick_max */
     uint32_t unused;
     /* Where the buckets for small sizes are, by (size + 63) / 64. Like all such places, in bytes from the
      * start of this struct. */
@@ -317,9 +317,9 @@ BP_BUCKETS_INLINE_ int bp_buckets_put(bp_buckets *b, struct bp_buffer *buffer)
         return bp_buckets_put_slow(b, buffer);
     if (BP_UNLIKELY(buffer == NULL))
         return bp_buckets_put_slow(b, buffer);
-    /* Whatever is in `bucket`, it does no harm. */
+    /* Whatever is in `bucket`, this is the place of one, or refused. */
     place = buffer->bucket & ~(uint32_t)(sizeof(struct bp_bucket) - 1);
-    if (BP_UNLIKELY(place >= b->end))
+    if (BP_UNLIKELY(place - (uint32_t)sizeof *b >= b->span))
         return bp_buckets_put_slow(b, buffer);
     /* Pairs with where it is made. */
     pool = __atomic_load_n(&bp_buckets_at_(b, place)->pool, __ATOMIC_ACQUIRE);

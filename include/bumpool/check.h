@@ -11,7 +11,7 @@
  * Which checks an arena or pool has is settled when it is created: by the `checks` of its configuration, or
  * when that is 0 by the environment variable BUMPOOL_CHECK, a list such as "redzone,poison" (words as below,
  * "all", or "none"), or when that is not set by the tool that the process runs under: POISON, REDZONE and
- * QUARANTINE under AddressSanitizer or Valgrind, nothing otherwise. A program that runs with more rights than
+ * QUARANTINE under AddressSanitizer or Valgrind's Memcheck, nothing otherwise. A program that runs with more rights than
  * its user has (setuid) ignores the variable.
  *
  * What is found goes to the misuse handler (misuse.h). Under AddressSanitizer and Valgrind the tool itself
@@ -38,9 +38,10 @@ enum bp_check {
                                  been idle longest comes first, and only when the caps, or 64 MiB, are
                                  reached; within an arena, the second half of the extent is used first. Use
                                  of an idle arena is reported. */
-    BP_CHECK_GUARD = 8,       /* each block has an extent of its own from the guard backing (backing.h) in
-                                 place of the arena's, so that a wrong access faults at once. Two
-                                 areas of the kernel's for each block. */
+    BP_CHECK_GUARD = 8,       /* each block has an extent of its own from the guard backing (stock.h) in
+                                 place of the arena's, so that a wrong access faults at once; of backings
+                                 only `locked`, which has such pages itself, keeps its arenas. Two areas of
+                                 the kernel's for each block. */
     BP_CHECK_FILL = 16,       /* new blocks are filled with 0xAB, unless they are to be zero */
     BP_CHECK_ALL = 31,
     BP_CHECK_OFF = 32         /* no checks, whatever the environment says; alone */

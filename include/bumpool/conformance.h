@@ -248,9 +248,10 @@ static bool bp_cf_acquire(struct bp_cf *c, size_t min, size_t preferred, size_t 
         bp_cf_break(c, "known-zero", "known_zero_from %zu in %zu bytes", out.known_zero_from, out.size);
     if ((out.page & (out.page - 1)) != 0)
         bp_cf_break(c, "page", "page %zu is no power of two", out.page);
-    else if (has_page != (out.page != 0))
-        bp_cf_break(c, "page", has_page ? "page is 0 and there is commit or release"
-                                            : "page is not 0 and there is neither commit nor release");
+    else if (out.page != 0 && !has_page)
+        bp_cf_break(c, "page", "page is not 0 and there is neither commit nor release");
+    else if (out.page == 0 && out.committed < min && has_page)
+        bp_cf_break(c, "page", "page is 0 and %zu of %zu bytes are committed", out.committed, min);
     *e = out;
     return true;
 }
@@ -274,6 +275,8 @@ static int bp_cf_commit(struct bp_cf *c, struct bp_extent *e, size_t size, size_
         if (size <= before.committed && after.committed != before.committed)
             bp_cf_break(c, "commit", "commit of %zu of %zu committed bytes changed committed to %zu", size,
                         before.committed, after.committed);
+        if (before.page == 0 && after.committed != before.committed)
+            bp_cf_break(c, "page", "page is 0 and commit commits");
         after.committed = before.committed;
         if (!bp_cf_same(&before, &after))
             bp_cf_break(c, "commit", "commit changed more of the extent than committed");
@@ -317,14 +320,18 @@ static void bp_cf_release(struct bp_cf *c, struct bp_extent *e, size_t offset, s
             bp_cf_check_error(c, "release", err, true);
             if (!bp_cf_same(&before, &after) || released != untouched)
                 bp_cf_break(c, "untouched", "release failed and changed its output or the extent");
-            if (times == 0)
-                bp_cf_verify(c, "release-keeps", "after a release that failed", e, 0, written, seed);
             *e = before;
-            return;
+            if (times == 0) {
+                bp_cf_verify(c, "release-keeps", "after a release that failed", e, 0, written, seed);
+                return;
+            }
+            break;
         }
         if (released == untouched || released > length || released > high - low)
             bp_cf_break(c, "release", "release of [%zu, %zu) with pages of %zu says %zu bytes dropped",
                         offset, end, page, released);
+        if (e->page == 0 && released != 0)
+            bp_cf_break(c, "page", "page is 0 and release drops %zu bytes", released);
         after.known_zero_from = before.known_zero_from;
         if (!bp_cf_same(&before, &after))
             bp_cf_break(c, "release", "release changed more of the extent than known_zero_from");

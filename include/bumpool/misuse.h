@@ -26,7 +26,7 @@ enum bp_misuse_kind {
                                        prints its line and does not abort */
     BP_MISUSE_BAD_BUFFER,           /* put of a buffer that is none of this bucket pool's, or
                                        whose data pointer was changed: EINVAL */
-    /* Only in checked mode (check.h): */
+    /* Only in checked mode (check.h), and OVERRUN also from the guard backing: */
     BP_MISUSE_IDLE_ARENA,           /* use of an arena after it was given back: EINVAL */
     BP_MISUSE_BAD_BLOCK,            /* realloc of what is no block of the arena, or has another size: EINVAL */
     BP_MISUSE_CLEANUP_ALLOCATES,    /* a cleanup allocates from its own arena: EBUSY */
@@ -40,8 +40,9 @@ struct bp_misuse {
     const char *message;   /* one line, no newline; valid during the handler only */
     const bp_pool *pool;   /* the pool of the call, or NULL; possibly destroyed: compare, do not use */
     const bp_arena *arena; /* the arena of the call, or NULL; possibly not one: compare, do not use */
-    void *const *stack;    /* return addresses from where the block in question was allocated, the
-                              innermost first; NULL unless checked mode knows them */
+    void *const *stack;    /* return addresses from where the block in question was allocated, or, with
+                              LIVE_ARENAS, the first live arena checked out; the innermost first; NULL
+                              unless checked mode knows them */
     size_t stack_depth;    /* how many */
 };
 

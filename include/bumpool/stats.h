@@ -76,6 +76,8 @@ struct bp_live_arena {
     long thread;           /* the kernel's number (gettid) of the thread that checked it out;
                               0: not known, since it was handed to an async waiter. When that
                               thread has ended, it may be a later one that took its place in the pool */
+    size_t stack_depth;    /* in a checked pool: return addresses from where it was checked out, the */
+    void *stack[8];        /* innermost first; 0: not known, as after a wait */
 };
 
 /* Calls `fn` for every arena that is checked out, until it returns something other than 0,
