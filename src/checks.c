@@ -42,7 +42,9 @@ enum {
     FILL_BYTE = 0xAB,
     STAY_MAX = 4096 /* records of dropped blocks before the cursor goes down */
 };
-#define SLACK_MAX ((size_t)1 << 30) /* bytes that a block's alignment may cost in memory */
+/* Bytes that a block's alignment may cost. They are written, which makes memory of what in an unchecked arena is but
+ * addresses. */
+#define SLACK_MAX ((size_t)1 << 30)
 
 struct block {
     char *place, *place_end;
@@ -52,6 +54,7 @@ struct block {
     size_t counted; /* bytes of it and of padding in `used`; of a mark: what `used` was */
     uint64_t mark;  /* the number of a mark, unique in the process, which has a record but no bytes; 0: a block */
     bool dropped;
+    bool holed;     /* it shrank while it was not the last: what comes after it does not touch it */
     struct misuse_stack stack;
 };
 
@@ -306,19 +309,28 @@ static size_t look_at_dropped(struct arena *a, char *p, const char *end, bool sh
 
 /* ---- records ---- */
 
+/* False: there is no memory. */
+static bool make_room(struct block_list *list, size_t room)
+{
+    int saved = errno;
+    void *item = NULL;
+
+    if (room <= list->room)
+        return true;
+    if (room <= PTRDIFF_MAX / sizeof *list->item)
+        item = realloc(list->item, room * sizeof *list->item);
+    os_restore_errno(saved);
+    if (item == NULL)
+        return false;
+    list->item = item;
+    list->room = room;
+    return true;
+}
+
 static struct block *block_push(struct block_list *list)
 {
-    if (list->count == list->room) {
-        size_t room = list->room == 0 ? 64 : list->room * 2;
-        int saved = errno;
-        void *item = room <= PTRDIFF_MAX / sizeof *list->item ? realloc(list->item, room * sizeof *list->item) : NULL;
-
-        os_restore_errno(saved);
-        if (item == NULL)
-            return NULL;
-        list->item = item;
-        list->room = room;
-    }
+    if (list->count == list->room && !make_room(list, list->room == 0 ? 64 : list->room * 2))
+        return NULL;
     memset(&list->item[list->count], 0, sizeof *list->item);
     return &list->item[list->count++];
 }
@@ -397,7 +409,7 @@ static void forget_from(struct checks *c, size_t from)
         c->block.count = 0;
         return;
     }
-    if (count != 0 && count <= c->last.room) {
+    if (count != 0 && make_room(&c->last, count)) {
         memcpy(c->last.item, c->block.item + from, count * sizeof *c->last.item);
         c->last.count = count;
     }
@@ -517,9 +529,12 @@ static bool has_room(const struct arena *a, size_t size, size_t align, size_t *c
 /* A place for a block of `size` bytes at the end of an extent of its own, or, where none can be had, below. */
 static bool place_alone(struct arena *a, struct block *b, size_t align)
 {
-    char *end = NULL, *start = arena_alloc_alone(a, b->size, align, &end);
     size_t before = zone_of(a->checks);
+    char *end = NULL, *start;
 
+    if (align > SLACK_MAX)
+        return false;
+    start = arena_alloc_alone(a, b->size, align, &end);
     if (start == NULL)
         return false;
     b->start = start;
@@ -538,7 +553,6 @@ static bool place_in_row(struct arena *a, struct block *b, size_t align)
 
     if (total > (size_t)(a->current->end - a->pub.cursor)) /* who knows where the next segment begins */
         total = align - BP_ALIGNMENT + need;
-    /* The slack is written, which makes memory of what in an unchecked arena is but addresses. */
     if (total > PTRDIFF_MAX - BP_ALIGNMENT || total - need > SLACK_MAX)
         return false;
     p = arena_bump(a, total, BP_ALIGNMENT);
@@ -613,10 +627,11 @@ void *check_alloc(struct arena *a, size_t size, size_t align)
     return p;
 }
 
-/* Whether only what is dropped comes after a block, and whether a mark that is alive does. */
+/* Whether a block is the last in an unchecked arena's sense, where none but what is dropped comes after it and
+ * nothing is between it and the cursor; and whether a mark that is alive comes after it. */
 static void place_in_list(const struct checks *c, const struct block *b, bool *is_last, bool *under_a_mark)
 {
-    *is_last = true;
+    *is_last = !b->holed;
     *under_a_mark = false;
     for (const struct block *later = b + 1; later < c->block.item + c->block.count; later++)
         if (!later->dropped && (later->mark != 0 || later->counted != 0)) { /* else it has no bytes */
@@ -654,6 +669,7 @@ static void shrink(struct arena *a, struct block *b, size_t size, bool is_last)
     (void)open_zones(a, b);
     tool_show(b->start + size, b->start + b->size);
     tool_block_resized(a, b->start, b->size, size);
+    b->holed |= !is_last && round_up_16(b->size) != round_up_16(size);
     b->size = size;
     b->counted -= freed;
     c->used -= freed;

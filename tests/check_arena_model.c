@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Arenas against a plain model: random operations of every kind over every backing and both policies. The
- * model is a list of the blocks that must be alive, each stamped when it was made; after every step the
- * blocks made must not overlap those alive, and before blocks are dropped all stamps must be intact.
+ * Arenas against a plain model: random operations of every kind over every backing, both policies and all
+ * checks. The model is a list of the blocks that must be alive, each stamped when it was made; after every step
+ * the blocks made must not overlap those alive, and before blocks are dropped all stamps must be intact.
  */
 #include "support.h"
 
@@ -255,17 +255,38 @@ static void do_mark(struct model *m)
     check_all(m);
 }
 
+/* Not checked, and the checks one by one and together: a right program must not see a difference. */
+static const unsigned checks[] = {
+    BP_CHECK_OFF,
+    BP_CHECK_REDZONE,
+    BP_CHECK_POISON,
+    BP_CHECK_QUARANTINE,
+    BP_CHECK_FILL,
+    BP_CHECK_GUARD,
+    BP_CHECK_REDZONE | BP_CHECK_POISON,
+    BP_CHECK_REDZONE | BP_CHECK_POISON | BP_CHECK_QUARANTINE | BP_CHECK_FILL,
+    BP_CHECK_GUARD | BP_CHECK_REDZONE | BP_CHECK_POISON,
+    BP_CHECK_ALL,
+};
+enum { CHECKS = sizeof checks / sizeof checks[0] };
+
 START_TEST(random_operations)
 {
+    struct bp_arena_config config = BP_ARENA_CONFIG_INIT;
     static struct model m;
     struct place on;
-    size_t step, steps = times(40000, 3000), used;
+    size_t step, steps, used;
 
     memset(&m, 0, sizeof m);
     m.rng = rng_start("random_operations");
-    place_open(&on, _i / 2);
+    place_open(&on, _i / 2 % BACKINGS);
     m.fixed = _i % 2 == 1;
-    m.a = m.fixed ? fixed_arena(on.backing, 100000) : spill_arena(on.backing, 4096);
+    config.size = m.fixed ? 100000 : 4096;
+    config.policy = m.fixed ? BP_ARENA_FIXED : BP_ARENA_SPILL;
+    config.max_spare = m.fixed ? 0 : config.max_spare;
+    config.checks = checks[_i / 2 / BACKINGS];
+    steps = config.checks == BP_CHECK_OFF ? times(40000, 3000) : times(6000, 500);
+    ck_assert_int_eq(bp_arena_create(on.backing, &config, &m.a), 0);
     for (step = 0; step < steps; step++) {
         switch (rng_below(&m.rng, 12)) {
         case 0:
@@ -294,7 +315,7 @@ START_TEST(random_operations)
         }
     }
     check_all(&m);
-    ck_assert(!m.fixed || m.refused > 0);
+    ck_assert(!m.fixed || m.refused > 0 || slow_run());
     ck_assert_int_eq(bp_arena_destroy(m.a), 0);
     place_close(&on);
 }
@@ -305,7 +326,7 @@ static Suite *model_suite(void)
     Suite *s = suite_create("arena model");
     TCase *tc = add_case(s, "random");
 
-    tcase_add_loop_test(tc, random_operations, 0, 2 * BACKINGS);
+    tcase_add_loop_test(tc, random_operations, 0, 2 * BACKINGS * CHECKS);
     return s;
 }
 

@@ -135,6 +135,28 @@ START_TEST(made_ahead)
 }
 END_TEST
 
+/* A block is whole or not there, whatever its size: 65,536 is the size that is only a wish for other arenas. */
+START_TEST(no_short_blocks)
+{
+    static _Alignas(64) char memory[100000];
+    struct bp_buffer_backing buffer;
+    struct bp_blocks_config c = blocks_config();
+    struct bp_buffer x;
+    bp_arena *a = NULL;
+    bp_buckets *b;
+
+    ck_assert_int_eq(bp_backing_buffer_init(&buffer, memory, sizeof memory), 0);
+    c.block_size = BP_ARENA_SIZE_DEFAULT;
+    b = blocks_on(&buffer.backing, &c);
+    x = got(b, 0);
+    stamp(x.data, x.capacity, 1);
+    ck_assert_int_eq(bp_buckets_checkout(b, 0, &a), ENOMEM);
+    ck_assert_ptr_null(a);
+    put_back(b, &x);
+    buckets_gone(b);
+}
+END_TEST
+
 START_TEST(no_blocks_at_all)
 {
     struct bp_blocks_config c = blocks_config();
@@ -231,6 +253,7 @@ static Suite *blocks_suite(void)
     tcase_add_loop_test(tc, sizes_of_blocks, 0, SIZES * BACKINGS);
     tcase_add_test(tc, all_are_kept);
     tcase_add_loop_test(tc, made_ahead, 0, 2);
+    tcase_add_test(tc, no_short_blocks);
     tcase_add_test(tc, no_blocks_at_all);
     tcase_add_test(tc, bad_configurations);
     tcase_add_test(tc, zero_on_put);

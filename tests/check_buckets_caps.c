@@ -209,25 +209,38 @@ START_TEST(never_more_bytes)
 }
 END_TEST
 
+/* Also where an arena grows as it is committed, which is after it was counted. */
 START_TEST(prewarm_stays_within)
 {
+    struct bp_reserved_config r = BP_RESERVED_CONFIG_INIT;
     struct bp_buckets_config c = buckets_config();
+    bp_backing *reserved = NULL;
     size_t added = 99;
     bp_buckets *b;
 
+    r.commit_step = 4096;
+    ck_assert_int_eq(bp_backing_reserved_create(&r, &reserved), 0);
+
     c.max_kept_bytes = 10 * 65536 + 100;
-    b = open_over(_i == 0 ? bp_backing_mmap() : bp_backing_reserved(), &c);
+    b = open_over(_i == 0 ? bp_backing_mmap() : reserved, &c);
     ck_assert_int_eq(bp_buckets_prewarm(b, 65536, 7, &added), 0);
     ck_assert_uint_eq(added, 7);
     ck_assert_int_eq(bp_buckets_prewarm(b, 65000, 7, &added), 0);
     ck_assert_uint_eq(added, 3);
-    ck_assert_int_eq(bp_buckets_prewarm(b, MIB, 7, &added), 0); /* grows too large as it is committed */
+    ck_assert_int_eq(bp_buckets_prewarm(b, MIB, 7, &added), 0);
+    ck_assert_uint_eq(added, 0);
+    ck_assert_int_eq(bp_buckets_prewarm(b, 32768, 7, &added), 0);
     ck_assert_uint_eq(added, 0);
     ck_assert_int_eq(bp_buckets_prewarm(b, MIB + 1, 7, &added), EINVAL);
     ck_assert_uint_eq(buckets_stats_of(b).idle_bytes, 10 * 65536);
     cycle(b, 65536, 10);
     ck_assert_uint_eq(bucket_of(b, 10).hits, 10);
+    ck_assert_int_eq(bp_buckets_trim(b, 0), 0);
+    ck_assert_uint_eq(buckets_stats_of(b).idle_bytes, 0);
+    ck_assert_int_eq(bp_buckets_prewarm(b, 65536, 20, &added), 0); /* all that was counted is free again */
+    ck_assert_uint_eq(added, 10);
     close_all(b);
+    bp_backing_destroy(reserved);
 }
 END_TEST
 

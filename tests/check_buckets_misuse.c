@@ -131,8 +131,17 @@ START_TEST(inner_pointers)
         struct bp_buffer x = s.out;
 
         x.bucket = place;
-        if (place != s.out.bucket && place / 16 != s.out.bucket / 16)
+        if (place / sizeof(struct bp_bucket) != (s.out.bucket & 0x7FFFFFFF) / sizeof(struct bp_bucket))
             put_is(&s, &x, BP_MISUSE_BAD_BUFFER);
+    }
+    for (i = 0; i < 5; i++) { /* from the first use to those that go the shortest way */
+        struct bp_buffer x = got(s.b, 30000), moved = x;
+
+        moved.data = (char *)x.data + 64;
+        ck_assert_int_eq(bp_buckets_put(s.b, &moved), EINVAL);
+        misuse_was(&misuse, BP_MISUSE_BAD_BUFFER);
+        ck_assert_ptr_eq(moved.arena, x.arena);
+        put_back(s.b, &x);
     }
     scene_close(&s);
 }

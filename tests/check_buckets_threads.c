@@ -230,6 +230,19 @@ END_TEST
 
 /* ---- fork ---- */
 
+static bp_buckets *churned; /* keeps nothing: every buffer is made, and unmade */
+
+static void *churn(void *unused)
+{
+    struct bp_buffer x;
+
+    while (!atomic_load(&over)) {
+        thread_must(bp_buckets_get(churned, 64, &x) == 0);
+        thread_must(bp_buckets_put(churned, &x) == 0);
+    }
+    return unused;
+}
+
 static void *until_over(void *arg)
 {
     struct rng rng = { (uint64_t)(uintptr_t)arg };
@@ -270,6 +283,8 @@ static void child(struct bp_buffer *held)
         if (!marked(&x, 1) || bp_buckets_put(b, &x) != 0)
             _exit(4);
     }
+    if (bp_buckets_get(churned, 64, &x) != 0 || bp_buckets_put(churned, &x) != 0)
+        _exit(7);
     if (bp_buckets_get(NULL, 50, &x) != 0 || bp_buckets_put(NULL, &x) != 0)
         _exit(5);
     if (bp_buckets_create(NULL, &c, &own) != 0 || bp_buckets_get(own, 5, &x) != 0 ||
@@ -288,14 +303,18 @@ static void note_nothing(const struct bp_misuse *m, void *data)
 
 START_TEST(fork_from_among_threads)
 {
-    pthread_t t[2];
+    struct bp_buckets_config c = buckets_config();
+    pthread_t t[3];
     size_t i, round;
 
     bp_set_misuse_handler(note_nothing, NULL);
     b = buckets_on(NULL, NULL);
+    c.max_kept = 0;
+    churned = buckets_on(NULL, &c);
     atomic_store(&over, false);
     for (i = 0; i < 2; i++)
         ck_assert_int_eq(pthread_create(&t[i], NULL, until_over, (void *)(uintptr_t)(i + 1)), 0);
+    ck_assert_int_eq(pthread_create(&t[2], NULL, churn, NULL), 0);
     for (round = 0; round < times(150, 10); round++) {
         struct bp_buffer held = got(b, 1000);
         int status = -1, tries;
@@ -319,11 +338,12 @@ START_TEST(fork_from_among_threads)
         put_back(b, &held);
     }
     atomic_store(&over, true);
-    for (i = 0; i < 2; i++)
+    for (i = 0; i < 3; i++)
         ck_assert_int_eq(pthread_join(t[i], NULL), 0);
     threads_passed();
     buckets_add_up(b, 0);
     buckets_gone(b);
+    buckets_gone(churned);
     bp_set_misuse_handler(NULL, NULL);
 }
 END_TEST
