@@ -209,6 +209,10 @@ for mode in $modes; do
         elif ! valgrind --quiet --exit-on-first-error=yes --error-exitcode=99 true >"$tmp/out" 2>&1; then
             skip valgrind "there is no valgrind, or it cannot run"
             continue
+        elif compile "$tmp/tool.c" "$tmp/a.out" >"$tmp/out" 2>&1 &&
+             valgrind --quiet "$tmp/a.out" 2>&1 | grep -q 'Valgrind: debuginfo reader'; then
+            skip valgrind "this valgrind cannot read the debug information that $CC writes"
+            continue
         fi
         sees Valgrind "" valgrind --quiet ;;
     check|guard)
