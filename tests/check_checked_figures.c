@@ -378,25 +378,26 @@ static int print_default(void)
 /* Runs this program with BUMPOOL_CHECK as said, NULL: not set. What it writes to standard output and error. */
 static void child_says(const char *setting, char *printed, char *complained, size_t size)
 {
-    char variable[200], path[4096], *argv[] = { NULL, NULL, NULL }, *envp[4] = { NULL, NULL, NULL, NULL };
-    char program[] = "/proc/self/exe", option[] = "--default", no_leaks[] = "ASAN_OPTIONS=detect_leaks=1";
-    const char *libraries = getenv("LD_LIBRARY_PATH"); /* where the library is that was built here */
-    int n_env = 0;
+    char variable[200], program[4096], option[] = "--default", *argv[] = { program, option, NULL }, **envp;
+    size_t count = 0, kept = 0;
     posix_spawn_file_actions_t actions;
     int outs[2], errs[2], status;
     ssize_t n;
     pid_t pid;
 
-    argv[0] = program;
-    argv[1] = option;
-    envp[n_env++] = no_leaks;
-    if (libraries != NULL) {
-        snprintf(path, sizeof path, "LD_LIBRARY_PATH=%s", libraries);
-        envp[n_env++] = path;
-    }
+    n = readlink("/proc/self/exe", program, sizeof program - 1); /* the link itself is Valgrind, under that */
+    ck_assert_int_gt(n, 0);
+    program[n] = '\0';
+    while (environ[count] != NULL)
+        count++;
+    envp = calloc(count + 2, sizeof *envp);
+    ck_assert_ptr_nonnull(envp);
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(environ[i], "BUMPOOL_CHECK=", 14) != 0)
+            envp[kept++] = environ[i];
     if (setting != NULL) {
         snprintf(variable, sizeof variable, "BUMPOOL_CHECK=%s", setting);
-        envp[n_env++] = variable;
+        envp[kept] = variable;
     }
     ck_assert_int_eq(pipe(outs), 0);
     ck_assert_int_eq(pipe(errs), 0);
@@ -405,6 +406,7 @@ static void child_says(const char *setting, char *printed, char *complained, siz
     ck_assert_int_eq(posix_spawn_file_actions_adddup2(&actions, errs[1], 2), 0);
     ck_assert_int_eq(posix_spawn(&pid, program, &actions, NULL, argv, envp), 0);
     posix_spawn_file_actions_destroy(&actions);
+    free(envp);
     close(outs[1]);
     close(errs[1]);
     n = read(outs[0], printed, size - 1);
