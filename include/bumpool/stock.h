@@ -88,17 +88,18 @@ BP_API int bp_backing_guard_create(const struct bp_guard_config *config, bp_back
 
 /* ---- hugetlb ---- fewer TLB misses for large arenas
  *
- * Extents are whole huge pages from those that the system has set aside (MAP_HUGETLB). Where these are used up
- * they are ordinary memory that the kernel is asked to make huge (MADV_HUGEPAGE), in whole small pages, and plain
- * memory where that is too small or the system does not want it.
+ * Extents are whole huge pages from those that the system has set aside (MAP_HUGETLB). Where these are used
+ * up they are ordinary memory that the kernel is asked to make huge (MADV_HUGEPAGE), in whole small pages, and
+ * plain memory where the extent is too small for that or the system does not want it.
  *
  * Huge pages that were set aside are reserved for an extent when it is acquired: no access fails for want of
  * one. They stay so until it is disposed of, and a release drops 0 bytes: dropped, they would be of use to
- * nobody else, or be gone when they are wanted again. Of the other two a release drops huge pages and small ones.
+ * nobody else, or be gone when they are wanted again. A release drops huge pages of the second kind, and small
+ * ones of the third.
  *
  * fork: the reservation stays with the process that acquired the extent. The first of the two that writes to a
- * page afterwards makes the other need one more, and a child that gets none then is killed by SIGBUS. So a child
- * should exec, or leave arenas over extents of this kind alone. */
+ * page afterwards makes it two pages, and a child that there is none for is killed by SIGBUS. So a child should
+ * exec, or leave arenas over extents of this kind alone. */
 struct bp_hugetlb_config {
     size_t struct_size;
     size_t page_size; /* bytes of a huge page to be had by MAP_HUGETLB, a power of two; 0: the default one */
@@ -149,8 +150,8 @@ BP_API int bp_backing_locked_probe(void);
 
 /* ---- numa ---- memory of one node
  *
- * Private mappings bound to a NUMA node by mbind(2); otherwise as mmap. ENOSYS: the kernel knows no nodes; EPERM:
- * a sandbox does not let one choose. */
+ * Private mappings bound to a NUMA node by mbind(2); otherwise as mmap. ENOSYS: the kernel knows no nodes;
+ * EPERM: a sandbox does not let one choose. */
 struct bp_numa_config {
     size_t struct_size;
     unsigned node; /* as in /sys/devices/system/node/nodeN. EINVAL: there is none, or not for this process */
