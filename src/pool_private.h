@@ -265,6 +265,9 @@ size_t pool_shed(bp_pool *pool, size_t bytes);
 /* bp_pool_give_back, but an arena that was given back already is EALREADY and not reported. */
 int pool_give_back_once(bp_pool *pool, bp_arena *arena);
 
+/* The same for an arena that the caller's lane has out, and whose blocks begin at `data`. False: it is none. */
+bool pool_give_back_mine(bp_pool *pool, bp_arena *arena, const void *data, int *rc);
+
 /* ---- pool_life.c: for bucket pools; no lock ---- */
 
 /* bp_pool_create with a budget, or NULL. */
