@@ -628,6 +628,8 @@ START_TEST(fork_meets_checked_arenas)
     pthread_t thread;
     int status;
 
+    /* What happens once in a process is to do so here: in a child TSan's pthread_once does not begin anew. */
+    ck_assert_int_eq(bp_arena_destroy(checked_arena(NULL, 4096, BP_ARENA_SPILL, BP_CHECK_FILL)), 0);
     atomic_store(&stop, false);
     ck_assert_int_eq(pthread_create(&thread, NULL, come_and_go, NULL), 0);
     for (size_t i = 0; i < times(200, 20); i++) {
