@@ -206,6 +206,8 @@ for mode in $modes; do
         elif ! grep -q '^#define HAVE_VALGRIND_MEMCHECK_H 1' "$top_builddir/config.h"; then
             skip valgrind "the library was built without Valgrind's headers"
             continue
+        elif [ "${BP_SLOW:-0}" != 0 ]; then
+            skip valgrind "BP_SLOW is set"
         elif ! valgrind --quiet --exit-on-first-error=yes --error-exitcode=99 true >"$tmp/out" 2>&1; then
             skip valgrind "there is no valgrind, or it cannot run"
             continue
