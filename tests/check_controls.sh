@@ -208,6 +208,7 @@ for mode in $modes; do
             continue
         elif [ "${BP_SLOW:-0}" != 0 ]; then
             skip valgrind "BP_SLOW is set"
+            continue
         elif ! valgrind --quiet --exit-on-first-error=yes --error-exitcode=99 true >"$tmp/out" 2>&1; then
             skip valgrind "there is no valgrind, or it cannot run"
             continue
