@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Checked arenas: what each check promises is found, with who, where and what, and nothing else is. Writes that
- * are errors are made where neither AddressSanitizer nor Valgrind sees them, so that the library has to.
+ * Checked arenas: what each check promises is found, with who, where and what, and nothing else is. Writes
+ * that are errors are made where neither AddressSanitizer nor Valgrind sees them, so that the library has
+ * to.
  */
 #include "checked.h"
 
@@ -86,7 +87,8 @@ START_TEST(overruns_are_found)
             if (offsets[k] < 0)
                 snprintf(words, sizeof words, "the byte %td before a block of %zu bytes", -offsets[k], size);
             else
-                snprintf(words, sizeof words, "the byte %td after a block of %zu bytes", offsets[k] + 1, size);
+                snprintf(words, sizeof words, "the byte %td after a block of %zu bytes", offsets[k] + 1,
+                         size);
             says(&r, words);
             says(&r, offsets[k] < 0 ? "underrun" : "overrun");
             says(&r, "0x41");
@@ -151,7 +153,8 @@ END_TEST
 
 START_TEST(writes_to_what_was_dropped_are_found)
 {
-    unsigned checks = BP_CHECK_POISON | (_i % 2 != 0 ? BP_CHECK_REDZONE : 0) | (_i / 2 % 2 != 0 ? BP_CHECK_QUARANTINE : 0);
+    unsigned checks = BP_CHECK_POISON | (_i % 2 != 0 ? BP_CHECK_REDZONE : 0) |
+                      (_i / 2 % 2 != 0 ? BP_CHECK_QUARANTINE : 0);
 
     for (int found_by = 0; found_by < 5; found_by++) {
         bp_arena *a = checked_arena(NULL, 8192, BP_ARENA_SPILL, checks);
@@ -176,7 +179,7 @@ START_TEST(writes_to_what_was_dropped_are_found)
             bp_arena_wipe(a);
             break;
         case 3: /* at the latest where the memory is handed out again */
-            while (reports.count == 0) {
+            for (int i = 0; i < 1000 && reports.count == 0; i++) {
                 char *q = bp_arena_alloc(a, 60);
 
                 ck_assert_ptr_nonnull(q);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What checked mode must not change: the figures of an arena, what it refuses, and how fast an unchecked one is.
- * And how the checks are chosen: by the configuration, the environment, the tool. With --default this program
- * is the child whose environment they look at.
+ * What checked mode must not change: the figures of an arena, what it refuses, and how fast an unchecked one
+ * is. And how the checks are chosen: by the configuration, the environment, the tool. With --default this
+ * program is the child whose environment they look at.
  */
 #include "checked.h"
 
@@ -86,8 +86,8 @@ static void step(struct twins *t, struct rng *rng)
 
     errno = 0;
     switch (rng_below(rng, 14)) {
-    case 0: /* a larger alignment than that of extents depends on where they lie, the padding of 0 bytes on where
-               the cursor does */
+    case 0: /* a larger alignment than that of extents depends on where they lie, the padding of 0 bytes on
+               where the cursor does */
         if (t->fixed) {
             size_t align = (size_t)1 << rng_below(rng, 7);
 
@@ -166,6 +166,30 @@ START_TEST(figures_are_those_of_an_unchecked_arena)
     ck_assert_uint_eq(bp_arena_check(t.plain), 0);
     ck_assert_int_eq(bp_arena_destroy(t.plain), 0);
     ck_assert_int_eq(bp_arena_destroy(t.checked), 0);
+    nothing_reported(&reports);
+}
+END_TEST
+
+/* A block that shrank while it was not the last does not touch the one that comes after it, even where
+ * that has become one of 0 bytes: it does not grow in place. */
+START_TEST(a_hole_is_no_room)
+{
+    size_t used[2];
+
+    for (int i = 0; i < 2; i++) {
+        bp_arena *a = checked_arena(NULL, 4096, BP_ARENA_FIXED, i == 0 ? BP_CHECK_OFF : all_sets[_i]);
+        char *p = bp_arena_alloc(a, 100), *q = bp_arena_alloc(a, 50), *r;
+
+        memset(p, 1, 100);
+        ck_assert_ptr_eq(seen(bp_arena_realloc(a, p, 100, 20)), p);
+        ck_assert_ptr_eq(seen(bp_arena_realloc(a, q, 50, 0)), q);
+        r = bp_arena_realloc(a, p, 20, 200);
+        ck_assert(r != NULL && r != p && all_bytes(r, 20, 1));
+        used[i] = bp_arena_used(a);
+        ck_assert_int_eq(bp_arena_destroy(a), 0);
+    }
+    ck_assert_uint_eq(used[0], 112 + 208);
+    ck_assert_uint_eq(used[1], used[0]);
     nothing_reported(&reports);
 }
 END_TEST
@@ -300,7 +324,8 @@ END_TEST
 
 START_TEST(flags_that_there_are_not)
 {
-    static const unsigned bad[] = { 64, 128, 0xFFFFFFFF, BP_CHECK_OFF | BP_CHECK_POISON, BP_CHECK_OFF | BP_CHECK_ALL };
+    static const unsigned bad[] = { 64, 128, 0xFFFFFFFF, BP_CHECK_OFF | BP_CHECK_POISON,
+                                    BP_CHECK_OFF | BP_CHECK_ALL };
     struct bp_arena_config ac = BP_ARENA_CONFIG_INIT;
     struct bp_pool_config pc = BP_POOL_CONFIG_INIT;
     bp_arena *a = (bp_arena *)&ac;
@@ -358,8 +383,8 @@ START_TEST(unchecked_arenas_are_as_fast_as_ever)
 }
 END_TEST
 
-/* What a child prints: the default, as a number; whether an arena of the default configuration is checked; one
- * with BP_CHECK_OFF; the tool. */
+/* What a child prints: the default, as a number; whether an arena of the default configuration is checked;
+ * one with BP_CHECK_OFF; the tool. */
 static int print_default(void)
 {
     struct bp_arena_config c = BP_ARENA_CONFIG_INIT;
@@ -375,7 +400,8 @@ static int print_default(void)
     return bp_arena_destroy(a) + bp_arena_destroy(off);
 }
 
-/* Runs this program with BUMPOOL_CHECK as said, NULL: not set. What it writes to standard output and error. */
+/* Runs this program with BUMPOOL_CHECK as said, NULL: not set. What it writes to standard output and
+ * error. */
 static void child_says(const char *setting, char *printed, char *complained, size_t size)
 {
     char variable[200], program[4096], option[] = "--default", *argv[] = { program, option, NULL }, **envp;
@@ -442,11 +468,13 @@ static const struct {
     { "pois", 0, "\"pois\"" },
     { "poisonous,fill", BP_CHECK_FILL, "\"poisonous\"" },
     { "Poison", 0, "\"Poison\"" },
-    { "fill,a-word-that-is-longer-than-what-is-shown-of-it", BP_CHECK_FILL, "\"a-word-that-is-longer-than-what-" },
+    { "fill,a-word-that-is-longer-than-what-is-shown-of-it", BP_CHECK_FILL,
+      "\"a-word-that-is-longer-than-what-" },
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
 
-/* That a program with more rights than its user ignores the variable is not tested: it takes such a program. */
+/* That a program with more rights than its user ignores the variable is not tested: it takes such a
+ * program. */
 START_TEST(the_environment_decides)
 {
     char printed[200], complained[1000], tool[40] = "";
@@ -490,6 +518,7 @@ static Suite *figures_suite(void)
 
     tcase_add_checked_fixture(tc, listen_again, NULL);
     tcase_add_loop_test(tc, figures_are_those_of_an_unchecked_arena, 0, 2 * ALL_SETS);
+    tcase_add_loop_test(tc, a_hole_is_no_room, 0, ALL_SETS);
     tcase_add_loop_test(tc, fixed_bound_is_exact, 0, ALL_SETS);
     tcase_add_loop_test(tc, sizes_that_nothing_can_satisfy, 0, ALL_SETS);
     tc = add_case(s, "wipe");

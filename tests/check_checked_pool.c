@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Checked pools: the quarantine and its bounds, use of arenas that were given back, errors found wherever a pool
- * looks at an arena, waiters, threads. Writes that are errors are made where no tool sees them.
+ * Checked pools: the quarantine and its bounds, use of arenas that were given back, errors found wherever a
+ * pool looks at an arena, waiters, threads. Writes that are errors are made where no tool sees them.
  */
 #include "checked.h"
 #include "waiting.h"
@@ -267,7 +267,8 @@ START_TEST(foreign_arenas_are_told)
     ck_assert_int_eq(bp_pool_give_back(other, alone), EINVAL);
     (void)reported(&reports, BP_MISUSE_FOREIGN_ARENA, other, alone);
     ck_assert_int_eq(bp_pool_destroy(pool), EBUSY);
-    ck_assert_uint_gt(reported(&reports, BP_MISUSE_LIVE_ARENAS, pool, NULL).depth, 0); /* where it was taken */
+    /* and where it was taken */
+    ck_assert_uint_gt(reported(&reports, BP_MISUSE_LIVE_ARENAS, pool, NULL).depth, 0);
     given(pool, a);
     pool_gone(pool);
     ck_assert_int_eq(bp_pool_destroy(pool), EINVAL);
@@ -464,7 +465,10 @@ START_TEST(everything_a_pool_does)
             break;
         default:
             if (*a == NULL) {
-                must((rng_below(&rng, 3) == 0 ? bp_pool_checkout_sized(pool, n, a) : bp_pool_checkout(pool, a)) == 0);
+                int rc = rng_below(&rng, 3) == 0 ? bp_pool_checkout_sized(pool, n, a) :
+                                                   bp_pool_checkout(pool, a);
+
+                must(rc == 0);
                 must(bp_arena_used(*a) == 0);
                 for (size_t k = rng_below(&rng, 20); k > 0; k--) {
                     size_t size = 1 + rng_below(&rng, n);
@@ -607,8 +611,8 @@ START_TEST(threads_share_a_pool)
 }
 END_TEST
 
-/* Standalone checked arenas come and go in a thread while another forks. Check's own assertions take a lock that
- * the child would find taken. */
+/* Standalone checked arenas come and go in a thread while another forks. Check's own assertions take a
+ * lock that the child would find taken. */
 static atomic_bool stop;
 
 static void *come_and_go(void *arg)

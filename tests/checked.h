@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the programs about checked mode share: a recorder of reports with their stacks, and looks and writes at
- * memory that no tool sees, since to touch what is no block's is what they are about.
+ * What the programs about checked mode share: a recorder of reports with their stacks, and looks and writes
+ * at memory that no tool sees, since to touch what is no block's is what they are about.
  */
 #ifndef CHECKED_H
 #define CHECKED_H
@@ -155,8 +155,8 @@ __attribute__((noinline, unused)) static void *block_here(bp_arena *a, size_t si
     return p;
 }
 
-/* The innermost frame of the program's is in block_here; the library itself may have some before it that a build
- * for a sanitizer does not optimise away. */
+/* The innermost frame of the program's is in block_here; the library itself may have some before it that a
+ * build for a sanitizer does not optimise away. */
 static inline void from_block_here(const struct report *r)
 {
 #ifdef SUPPORT_SANITIZED
