@@ -209,6 +209,7 @@ START_TEST(steady_state_asks_for_nothing)
     ck_assert_uint_eq(faulty_stats(f).acquires, acquires);
     ck_assert_uint_eq(faulty_stats(f).disposes, disposes);
     ck_assert_int_eq(bp_arena_destroy(a), 0);
+    faulty_gone(f);
 }
 END_TEST
 

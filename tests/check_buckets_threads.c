@@ -350,18 +350,21 @@ END_TEST
 
 static Suite *threads_suite(void)
 {
+#ifdef SUPPORT_SANITIZED
+    const bool malloc_survives_fork = false;
+#else
+    const bool malloc_survives_fork = true;
+#endif
     Suite *s = suite_create("buckets and threads");
     TCase *tc = add_case(s, "threads");
 
     tcase_add_loop_test(tc, many_threads, 0, 6);
     tcase_add_test(tc, first_use_by_all);
     tcase_add_test(tc, put_by_another);
-#ifndef SUPPORT_SANITIZED /* whose malloc does not survive in the children */
-    if (may_fork()) {
+    if (may_fork() && malloc_survives_fork) {
         tc = add_case(s, "fork");
         tcase_add_test(tc, fork_from_among_threads);
     }
-#endif
     return s;
 }
 
