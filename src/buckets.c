@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include "buckets_private.h"
 
+#include "lane.h"
 #include "misuse_private.h"
 
 #define OF_BUCKETS "of bucket pool \"%s\""
@@ -112,14 +113,35 @@ static int finish_get(struct buckets *b, bp_pool *pool, uint32_t i, bp_arena *ar
     return rc;
 }
 
+/* Whoever holds several buffers of a size finds the front of his lane out: makes the next idle one the front, if
+ * there is one. */
+static bool uncover(bp_buckets *pub, size_t size)
+{
+#ifndef BP_POOL_OUT_OF_LINE
+    /* Pairs with where it is made. */
+    bp_pool *pool = __atomic_load_n(&bp_buckets_at_(pub, bp_buckets_find_(pub, size))->pool, __ATOMIC_ACQUIRE);
+    struct lane *lane = lane_here(pool);
+
+    return pool->way == LANE_PLAIN && slot_own_state(lane->front[LANE_PLAIN]) != SLOT_IDLE &&
+           lane_uncover(lane, LANE_PLAIN);
+#else
+    (void)pub;
+    (void)size;
+    return false;
+#endif
+}
+
 int bp_buckets_get_slow(bp_buckets *arg, size_t size, struct bp_buffer *out)
 {
-    struct buckets *b = buckets_enter(arg, "get");
+    struct buckets *b;
     bp_arena *arena;
     bp_pool *pool;
     uint32_t i;
     int rc;
 
+    if (arg != NULL && out != NULL && size <= arg->quick_max && uncover(arg, size))
+        return bp_buckets_get(arg, size, out);
+    b = buckets_enter(arg, "get");
     if (b == NULL || out == NULL)
         return EINVAL;
     rc = find_pool(b, size, &i, &pool);
@@ -196,15 +218,33 @@ static int put_twice(const struct buckets *b, const bp_pool *pool, const struct 
                          "put: buffer %p " OF_BUCKETS " has been put back already", buffer->data, b->name);
 }
 
+/* A buffer out of the caller's lane, though not of its front. False: it is none. */
+static bool put_mine(bp_buckets *pub, const struct bp_buffer *buffer, int *rc)
+{
+    uint32_t place = buffer->bucket & ~TO_RESET & ~(uint32_t)(sizeof(struct bp_bucket) - 1);
+
+    if (place - (uint32_t)sizeof *pub >= pub->span)
+        return false;
+    /* Pairs with where it is made. */
+    return pool_give_back_mine(__atomic_load_n(&bp_buckets_at_(pub, place)->pool, __ATOMIC_ACQUIRE), buffer->arena,
+                               buffer->data, rc);
+}
+
 int bp_buckets_put_slow(bp_buckets *arg, struct bp_buffer *buffer)
 {
-    struct buckets *b = buckets_enter(arg, "put");
+    struct buckets *b;
     uint32_t i;
     struct arena *a;
     bp_pool *pool;
     unsigned slab = 0;
     int rc;
 
+    if (arg != NULL && buffer != NULL && put_mine(arg, buffer, &rc)) {
+        if (rc == 0)
+            *buffer = (struct bp_buffer)BP_BUFFER_INIT;
+        return rc;
+    }
+    b = buckets_enter(arg, "put");
     if (b == NULL || buffer == NULL)
         return EINVAL;
     if (buffer->arena == NULL)

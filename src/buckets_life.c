@@ -14,6 +14,7 @@
 
 #include "backing_private.h"
 #include "checks.h"
+#include "fork.h"
 #include "configs.h"
 #include "lane.h"
 #include "misuse_private.h"
@@ -195,7 +196,7 @@ static void closed_init(void)
 
 static void null_init(void)
 {
-    pool_fork_init();
+    fork_init();
     null_buckets.checks = check_effective(0);
 }
 
@@ -275,7 +276,7 @@ static struct buckets *begin(const struct bp_buckets_config *c, const char *name
 {
     struct buckets *b;
 
-    pool_fork_init(); /* before any lock is taken here */
+    fork_init(); /* before any lock is taken here */
     b = take_dead();
     if (b == NULL)
         return NULL;

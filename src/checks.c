@@ -23,12 +23,11 @@
  * A report of AddressSanitizer looks at all of them without a lock, since nothing else runs any more.
  */
 #define _GNU_SOURCE
-#include "checks.h"
+#include "check_blocks.h"
 
 #include "check_tools.h"
-#include "misuse_private.h"
+#include "fork.h"
 #include "os.h"
-#include "pool_private.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -46,189 +45,10 @@ enum {
  * addresses. */
 #define SLACK_MAX ((size_t)1 << 30)
 
-struct block {
-    char *place, *place_end;
-    char *start;
-    size_t size;    /* bytes as asked for; of a mark: how many share the record */
-    size_t align;   /* as asked for */
-    size_t counted; /* bytes of it and of padding in `used`; of a mark: what `used` was */
-    uint64_t mark;  /* the number of a mark, unique in the process, which has a record but no bytes; 0: a block */
-    bool dropped;
-    bool holed;     /* it shrank while it was not the last: what comes after it does not touch it */
-    struct misuse_stack stack;
-};
-
-struct block_list {
-    struct block *item;
-    size_t count, room;
-};
-
-struct checks {
-    unsigned what;           /* enum bp_check */
-    atomic_bool idle;        /* given back. Relaxed: who comes too late may or may not be seen */
-    struct misuse_stack from; /* where the arena was checked out. Sync: the pool's lock */
-    struct arena *arena;
-    size_t used;             /* bytes, see the head */
-    struct block_list block; /* of the present unit of work */
-    struct block_list last;  /* of the one before */
-    const char *site;        /* what the arena was checked out for when blocks were dropped last */
-    struct checks *next, *previous; /* sync: all_lock */
-};
-
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct checks *all; /* sync: all_lock */
 
 static _Atomic(uint64_t) marks; /* taken so far. Relaxed; pairs with itself */
-
-/* ---- which checks ---- */
-
-static const struct {
-    const char *word;
-    unsigned what;
-} words[] = {
-    { "poison", BP_CHECK_POISON }, { "redzone", BP_CHECK_REDZONE }, { "quarantine", BP_CHECK_QUARANTINE },
-    { "guard", BP_CHECK_GUARD },   { "fill", BP_CHECK_FILL },       { "all", BP_CHECK_ALL },
-    { "none", 0 },
-};
-
-static unsigned parse_word(const char *word, size_t length)
-{
-    char line[160];
-
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (strlen(words[i].word) == length && memcmp(words[i].word, word, length) == 0)
-            return words[i].what;
-    (void)snprintf(line, sizeof line,
-                   "bumpool: BUMPOOL_CHECK: no such word: \"%.*s\" "
-                   "(poison, redzone, quarantine, guard, fill, all, none)\n",
-                   (int)(length < 32 ? length : 32), word);
-    (void)!write(STDERR_FILENO, line, strlen(line));
-    return 0;
-}
-
-static unsigned parse(const char *list)
-{
-    unsigned what = 0;
-
-    while (*list != '\0') {
-        size_t length = strcspn(list, ", ");
-
-        if (length != 0)
-            what |= parse_word(list, length);
-        list += length;
-        list += *list != '\0';
-    }
-    return what;
-}
-
-unsigned bp_check_default(void)
-{
-    /* The flags plus one, 0 before the first call. No pthread_once, which ends with a system call. Relaxed, pairs
-     * with itself: two threads may both parse, and find the same. */
-    static _Atomic(unsigned) known;
-    unsigned what = atomic_load_explicit(&known, memory_order_relaxed);
-    const char *list;
-
-    if (what != 0)
-        return what - 1;
-    list = secure_getenv("BUMPOOL_CHECK");
-    if (list != NULL)
-        what = parse(list);
-    else if (tool_name() != NULL)
-        what = BP_CHECK_POISON | BP_CHECK_REDZONE | BP_CHECK_QUARANTINE;
-    atomic_store_explicit(&known, what + 1, memory_order_relaxed);
-    return what;
-}
-
-const char *bp_check_tool(void)
-{
-    return tool_name();
-}
-
-unsigned check_effective(unsigned config)
-{
-    return config == 0 ? bp_check_default() : config & (unsigned)BP_CHECK_ALL;
-}
-
-/* ---- reports: noted, and told by check_tell ---- */
-
-static const bp_pool *pool_of(const struct arena *a)
-{
-    return a->totals != NULL ? a->totals->pool : NULL;
-}
-
-/* "arena 0x... of pool "name" (site)" */
-static const char *describe(const struct arena *a, char *text, size_t size)
-{
-    const char *site = atomic_load_explicit(&a->site, memory_order_relaxed); /* the holder's own */
-    int n = snprintf(text, size, "arena %p", (const void *)a);
-
-    if (site == NULL)
-        site = a->checks->site;
-    if (a->totals != NULL && n > 0 && (size_t)n < size)
-        n += snprintf(text + n, size - (size_t)n, " of pool \"%s\"", a->totals->pool_name);
-    if (site != NULL && n > 0 && (size_t)n < size)
-        (void)snprintf(text + n, size - (size_t)n, " (checked out at %s)", site);
-    return text;
-}
-
-/* In its segment. */
-static size_t offset_in(const struct arena *a, const char *p)
-{
-    const struct segment *s = a->newest;
-
-    while (s->older != NULL && ((uintptr_t)p < (uintptr_t)s->start || (uintptr_t)p >= (uintptr_t)s->end))
-        s = s->older;
-    return (size_t)((uintptr_t)p - (uintptr_t)s->start);
-}
-
-/* A byte of a red zone of `b` was written, and can be read. */
-static void report_zone(struct arena *a, const struct block *b, const char *byte)
-{
-    unsigned value = (unsigned char)*byte;
-    char who[160];
-
-    describe(a, who, sizeof who);
-    if (byte < b->start)
-        misuse_note_block(BP_MISUSE_OVERRUN, pool_of(a), &a->pub, &b->stack,
-                          "underrun in %s: the byte %zu before a block of %zu bytes (at %p) is 0x%02x", who,
-                          (size_t)(b->start - byte), b->size, (void *)b->start, value);
-    else
-        misuse_note_block(BP_MISUSE_OVERRUN, pool_of(a), &a->pub, &b->stack,
-                          "overrun in %s: the byte %zu after a block of %zu bytes (at %p) is 0x%02x", who,
-                          (size_t)(byte - (b->start + b->size)) + 1, b->size, (void *)b->start, value);
-}
-
-static const struct block *find_in(const struct block_list *list, const char *p)
-{
-    for (size_t i = list->count; i-- != 0;) {
-        const struct block *b = &list->item[i];
-
-        if (b->mark == 0 && (uintptr_t)p >= (uintptr_t)b->place && (uintptr_t)p < (uintptr_t)b->place_end)
-            return b;
-    }
-    return NULL;
-}
-
-/* A byte of what was dropped was written. */
-static void report_dropped(struct arena *a, const char *byte)
-{
-    const struct block *b = find_in(&a->checks->block, byte);
-    char who[160];
-
-    if (b == NULL)
-        b = find_in(&a->checks->last, byte);
-    describe(a, who, sizeof who);
-    if (b == NULL)
-        misuse_note_block(BP_MISUSE_USE_AFTER_DROP, pool_of(a), &a->pub, NULL,
-                          "use after drop in %s: offset %zu, dropped by reset, rewind or give_back, "
-                          "was written later", who, offset_in(a, byte));
-    else
-        misuse_note_block(BP_MISUSE_USE_AFTER_DROP, pool_of(a), &a->pub, &b->stack,
-                          "use after drop in %s: byte %td of a block of %zu bytes (at %p), dropped by reset, "
-                          "rewind or give_back, was written later", who, byte - b->start, b->size,
-                          (void *)b->start);
-}
 
 /* ---- what the bytes say ---- */
 
@@ -298,7 +118,7 @@ static size_t look_at_dropped(struct arena *a, char *p, const char *end, bool sh
     tool_show(p, end);
     byte = find_other(p, end, POISON_BYTE);
     if (byte != NULL) {
-        report_dropped(a, byte);
+        check_report_dropped(a, byte);
         fill(p, end, POISON_BYTE); /* one report is enough */
         errors = 1;
     }
@@ -359,7 +179,7 @@ static void drop_block(struct arena *a, struct block *b)
     tool_show(b->place, b->place_end);
     spoilt = spoilt_zone(c, b);
     if (spoilt != NULL)
-        report_zone(a, b, spoilt);
+        check_report_zone(a, b, spoilt);
     if (poisons(c)) {
         fill(b->place, b->place_end, POISON_BYTE);
         tool_hide(b->place, b->place_end);
@@ -433,7 +253,10 @@ static size_t zone_of(const struct checks *c)
 
 /* ---- life ---- */
 
-static void tell_of_address(const void *address);
+static void tell_of_address(const void *address)
+{
+    check_tell_of_address(all, address); /* without the lock: nothing else runs any more */
+}
 
 int check_make(unsigned config, bp_backing **backing, struct checks **out)
 {
@@ -445,11 +268,12 @@ int check_make(unsigned config, bp_backing **backing, struct checks **out)
     *out = NULL;
     if (what == 0)
         return 0;
-    pool_fork_init();
+    fork_init();
     c = calloc(1, sizeof *c);
     if (c != NULL) {
         c->what = what;
-        if ((what & BP_CHECK_GUARD) != 0)
+        /* Secrets stay where they are safe: the locked backing has inaccessible pages, too. */
+        if ((what & BP_CHECK_GUARD) != 0 && *backing != bp_backing_locked())
             *backing = bp_backing_guard();
         misuse_stack_take(&first, NULL); /* the first time loads a library */
         tool_on_report(tell_of_address);
@@ -613,7 +437,7 @@ static int refuses(struct arena *a, size_t size)
         return EINVAL;
     if ((a->flags & ARENA_IN_CLEANUP) == 0)
         return 0;
-    return misuse_report(BP_MISUSE_CLEANUP_ALLOCATES, pool_of(a), &a->pub,
+    return misuse_report(BP_MISUSE_CLEANUP_ALLOCATES, check_pool_of(a), &a->pub,
                          "a cleanup of arena %p allocates %zu bytes from it, which the reset that called it drops",
                          (void *)a, size);
 }
@@ -649,7 +473,7 @@ static size_t open_zones(struct arena *a, const struct block *b)
     tool_show(b->start + b->size, b->place_end);
     spoilt = spoilt_zone(a->checks, b);
     if (spoilt != NULL)
-        report_zone(a, b, spoilt);
+        check_report_zone(a, b, spoilt);
     return spoilt != NULL;
 }
 
@@ -724,12 +548,12 @@ static void *resize(struct arena *a, char *p, size_t old_size, size_t new_size, 
     if (old_size == 0 && zone_of(c) == 0) /* then one of 0 bytes may lie where another does */
         b = NULL;
     if (b == NULL && old_size != 0) {
-        misuse_report(BP_MISUSE_BAD_BLOCK, pool_of(a), &a->pub, "realloc of %p, which is no block of arena %p",
+        misuse_report(BP_MISUSE_BAD_BLOCK, check_pool_of(a), &a->pub, "realloc of %p, which is no block of arena %p",
                       (void *)p, (void *)a);
         return refuse(EINVAL);
     }
     if (b != NULL && b->size != old_size) {
-        misuse_report_block(BP_MISUSE_BAD_BLOCK, pool_of(a), &a->pub, &b->stack,
+        misuse_report_block(BP_MISUSE_BAD_BLOCK, check_pool_of(a), &a->pub, &b->stack,
                             "realloc of the block at %p of arena %p as one of %zu bytes, which has %zu", (void *)p,
                             (void *)a, old_size, b->size);
         return refuse(EINVAL);
@@ -921,8 +745,8 @@ bool check_is_idle(const struct arena *a, const char *call)
     /* Pairs with check_set_idle and check_set_live. */
     if (!atomic_load_explicit(&a->checks->idle, memory_order_relaxed))
         return false;
-    misuse_report(BP_MISUSE_IDLE_ARENA, pool_of(a), &a->pub, "%s: %s has been given back", call,
-                  describe(a, who, sizeof who));
+    misuse_report(BP_MISUSE_IDLE_ARENA, check_pool_of(a), &a->pub, "%s: %s has been given back", call,
+                  check_describe(a, who, sizeof who));
     return true;
 }
 
@@ -963,58 +787,6 @@ void check_show_extent(struct arena *a, const struct bp_extent *extent)
     char *base = extent->base;
 
     check_show(a, base, base + extent->committed);
-}
-
-static void tell_line(const char *format, ...) BP_PRINTF(1, 2);
-static void tell_line(const char *format, ...)
-{
-    char line[320];
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    (void)!write(STDERR_FILENO, line, strlen(line));
-}
-
-static bool lies_in(const struct segment *chain, uintptr_t p)
-{
-    for (const struct segment *s = chain; s != NULL; s = s->older)
-        if (p >= (uintptr_t)s->start && p < (uintptr_t)s->end)
-            return true;
-    return false;
-}
-
-/* After a tool's report about `address`. */
-static void tell_of_address(const void *address)
-{
-    const char *p = address;
-
-    for (const struct checks *c = all; c != NULL; c = c->next) {
-        const struct block *b = find_in(&c->block, p);
-        char who[160];
-
-        describe(c->arena, who, sizeof who);
-        if (b == NULL)
-            b = find_in(&c->last, p);
-        if (b == NULL && (lies_in(c->arena->newest, (uintptr_t)p) || lies_in(c->arena->spare, (uintptr_t)p)))
-            tell_line("bumpool: %p is in %s, where no block is\n", address, who);
-        if (b == NULL)
-            continue;
-        if ((uintptr_t)p < (uintptr_t)b->start)
-            tell_line("bumpool: %p is %zu bytes before a block of %zu bytes in %s", address, (size_t)(b->start - p),
-                      b->size, who);
-        else if ((uintptr_t)p >= (uintptr_t)b->start + b->size)
-            tell_line("bumpool: %p is %zu bytes after a block of %zu bytes in %s", address,
-                      (size_t)(p - (b->start + b->size)), b->size, who);
-        else
-            tell_line("bumpool: %p is byte %zu of a block of %zu bytes in %s", address, (size_t)(p - b->start),
-                      b->size, who);
-        tell_line("%s\nbumpool: it was allocated at\n",
-                  b->dropped ? " which was dropped by reset, rewind or give_back" : "");
-        tool_print_stack(&b->stack);
-        return;
-    }
 }
 
 /* ---- fork ---- */

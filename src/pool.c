@@ -508,6 +508,16 @@ int pool_give_back_once(bp_pool *pool, bp_arena *arena)
     return give_back_homed(pool, lane_here(pool), slot, arena_of(arena));
 }
 
+bool pool_give_back_mine(bp_pool *pool, bp_arena *arena, const void *data, int *rc)
+{
+    struct lane_slot *slot = slot_of(pool, arena);
+
+    if (slot == NULL || data != arena->start)
+        return false;
+    *rc = give_back_homed(pool, lane_here(pool), slot, arena_of(arena));
+    return true;
+}
+
 /* The header's fast path has stored SLOT_IDLE to the front. */
 int bp_pool_give_back_revoked(bp_pool *pool, bp_arena *arena)
 {

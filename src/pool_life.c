@@ -15,6 +15,7 @@
 #include "backing_private.h"
 #include "checks.h"
 #include "configs.h"
+#include "fork.h"
 #include "lane.h"
 #include "misuse_private.h"
 #include "os.h"
@@ -83,14 +84,14 @@ static void after_fork_in_child(void)
     after_fork(true);
 }
 
-static void fork_init(void)
+static void register_handlers(void)
 {
     (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-void pool_fork_init(void)
+void fork_init(void)
 {
-    pthread_once(&fork_once, fork_init);
+    pthread_once(&fork_once, register_handlers);
 }
 
 /* ---- create ---- */
@@ -185,7 +186,7 @@ static void pool_init(bp_pool *pool, bp_backing *backing, const struct bp_pool_c
         lane_close(&pool->lanes[i]);
     thread_barrier_init();
     (void)os_processors(); /* before threads are pinned */
-    pool_fork_init();
+    fork_init();
     pool->way = thread_asymmetric ? LANE_PLAIN : LANE_SEQ_CST;
     atomic_store_explicit(&pool->magic, POOL_ALIVE, memory_order_relaxed); /* pairs with pool_enter */
     make_known(pool);

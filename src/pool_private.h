@@ -265,6 +265,9 @@ size_t pool_shed(bp_pool *pool, size_t bytes);
 /* bp_pool_give_back, but an arena that was given back already is EALREADY and not reported. */
 int pool_give_back_once(bp_pool *pool, bp_arena *arena);
 
+/* The same for an arena that the caller's lane has out, and whose blocks begin at `data`. False: it is none. */
+bool pool_give_back_mine(bp_pool *pool, bp_arena *arena, const void *data, int *rc);
+
 /* ---- pool_life.c: for bucket pools; no lock ---- */
 
 /* bp_pool_create with a budget, or NULL. */
@@ -283,8 +286,6 @@ struct pool_users {
 void pool_hold(bp_pool *pool, struct pool_users *users);
 void pool_unhold(bp_pool *pool); /* it goes on */
 void pool_end(bp_pool *pool);    /* held and without users */
-
-void pool_fork_init(void); /* whoever has locks of his own for before_fork calls this before he takes one */
 
 /* buckets.c: fork, around the pools. */
 void buckets_before_fork(void);

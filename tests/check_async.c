@@ -507,8 +507,10 @@ START_TEST(cancel_races_with_give_back)
     }
     threads_passed();
     ck_assert_uint_eq(stats_of(pool).cancels, cancelled);
-    ck_assert_uint_gt(cancelled, 0);
-    ck_assert_uint_gt(served, 0);
+    if (!slow_run()) { /* in a few tries it may be the same each time */
+        ck_assert_uint_gt(cancelled, 0);
+        ck_assert_uint_gt(served, 0);
+    }
     fprintf(stderr, "cancel: %zu came in time, %zu too late\n", cancelled, served);
     counts_are(pool, 1, 0);
     all_accounted_for(pool);

@@ -206,8 +206,15 @@ for mode in $modes; do
         elif ! grep -q '^#define HAVE_VALGRIND_MEMCHECK_H 1' "$top_builddir/config.h"; then
             skip valgrind "the library was built without Valgrind's headers"
             continue
+        elif [ "${BP_SLOW:-0}" != 0 ]; then
+            skip valgrind "BP_SLOW is set"
+            continue
         elif ! valgrind --quiet --exit-on-first-error=yes --error-exitcode=99 true >"$tmp/out" 2>&1; then
             skip valgrind "there is no valgrind, or it cannot run"
+            continue
+        elif compile "$tmp/tool.c" "$tmp/a.out" >"$tmp/out" 2>&1 &&
+             valgrind --quiet "$tmp/a.out" 2>&1 | grep -q 'Valgrind: debuginfo reader'; then
+            skip valgrind "this valgrind cannot read the debug information that $CC writes"
             continue
         fi
         sees Valgrind "" valgrind --quiet ;;

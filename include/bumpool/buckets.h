@@ -22,7 +22,9 @@
  *
  * A NULL bucket pool is valid: every buffer is a transient one from malloc, under the same rules.
  *
- * Steady state: no system call, no page fault, no malloc, no lock (see pool.h).
+ * Steady state: no system call, no page fault, no malloc, no lock, for threads that each get what they put (see
+ * pool.h). One that needs more buffers than it has takes those that others keep idle before new ones are made; that
+ * costs a membarrier(2).
  */
 #ifndef BUMPOOL_H
 #error "include <bumpool.h>"
@@ -280,8 +282,6 @@ BP_BUCKETS_INLINE_ BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, s
         return bp_buckets_get_slow(b, size, out);
     arena = __atomic_load_n(&slot->arena, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->state, 1, __ATOMIC_RELEASE);
-    out->size = size; /* on this side of the barrier, lest compilers spend four instructions on a vector of it and
-                         the capacity */
     __asm__ volatile("" ::: "memory"); /* pairs with thread_barrier in src/lane.c */
     if (BP_UNLIKELY(__atomic_load_n(&lane->revoked, __ATOMIC_ACQUIRE) != 0))
         return bp_buckets_get_revoked(b, size, arena, out);
@@ -293,6 +293,7 @@ BP_BUCKETS_INLINE_ BP_NODISCARD int bp_buckets_get(bp_buckets *b, size_t size, s
     if (BP_UNLIKELY((uintptr_t)arena->quick_end - (uintptr_t)data != bucket->capacity))
         return bp_buckets_get_first(b, size, arena, out);
     out->data = data;
+    out->size = size;
     out->capacity = bucket->capacity;
     out->arena = arena;
     out->bucket = place;

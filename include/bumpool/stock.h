@@ -94,16 +94,17 @@ BP_API int bp_backing_guard_create(const struct bp_guard_config *config, bp_back
 
 /* ---- hugetlb ---- fewer TLB misses for large arenas
  *
- * Extents are whole huge pages from those that the system has set aside (MAP_HUGETLB). Where these are used up
- * they are ordinary memory that the kernel is asked to make huge (MADV_HUGEPAGE), in whole small pages, and plain
- * memory where that is too small or the system does not want it.
+ * Extents are whole huge pages from those that the system has set aside (MAP_HUGETLB). Where these are used
+ * up they are ordinary memory that the kernel is asked to make huge (MADV_HUGEPAGE), in whole small pages,
+ * and plain memory where the extent is too small for that or the system does not want it.
  *
  * Huge pages that were set aside are reserved for an extent when it is acquired: no access fails for want of
  * one. They stay so until it is disposed of, and a release drops 0 bytes: dropped, they would be of use to
- * nobody else, or be gone when they are wanted again. Of the other two a release drops huge pages and small ones.
+ * nobody else, or be gone when they are wanted again. A release drops huge pages of the second kind, and
+ * small ones of the third.
  *
- * fork: the reservation stays with the process that acquired the extent. The first of the two that writes to a
- * page afterwards makes the other need one more, and a child that gets none then is killed by SIGBUS. So a child
+ * fork: the reservation stays with the process that acquired the extent. The first of the two that writes to
+ * a page afterwards makes it two pages, and a child that there is none for is killed by SIGBUS. So a child
  * should exec, or leave arenas over extents of this kind alone. */
 struct bp_hugetlb_config {
     size_t struct_size;
@@ -166,8 +167,8 @@ BP_API int bp_backing_locked_probe(void);
 
 /* ---- numa ---- memory of one node
  *
- * Private mappings bound to a NUMA node by mbind(2); otherwise as mmap. ENOSYS: the kernel knows no nodes; EPERM:
- * a sandbox does not let one choose. */
+ * Private mappings bound to a NUMA node by mbind(2); otherwise as mmap. ENOSYS: the kernel knows no nodes;
+ * EPERM: a sandbox does not let one choose. */
 struct bp_numa_config {
     size_t struct_size;
     unsigned node; /* as in /sys/devices/system/node/nodeN. EINVAL: there is none, or not for this process */
@@ -180,8 +181,9 @@ BP_API int bp_backing_numa_create(const struct bp_numa_config *config, bp_backin
  *
  * acquire asks `first` and, whatever its error is, then `second`; every other op goes to the backing that the
  * extent came from. It has each op that one of the two has; for an extent whose backing lacks it, there is
- * nothing to commit, a release drops 0 bytes, and populate does nothing. Each extent costs a small malloc. Both
- * must outlive it; destroy leaves them alone. EINVAL: a NULL, or a backing without acquire or dispose. */
+ * nothing to commit, a release drops 0 bytes, and populate does nothing. Each extent costs a small malloc.
+ * Both must outlive it; destroy leaves them alone. EINVAL: a NULL, or a backing without acquire or
+ * dispose. */
 BP_API int bp_backing_fallback_create(bp_backing *first, bp_backing *second, bp_backing **out) BP_NODISCARD;
 
 /* Extents there are now from each of the two. EINVAL: not a fallback backing, or a NULL. */
