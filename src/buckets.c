@@ -122,8 +122,9 @@ static bool uncover(bp_buckets *pub, size_t size)
     bp_pool *pool = __atomic_load_n(&bp_buckets_at_(pub, bp_buckets_find_(pub, size))->pool, __ATOMIC_ACQUIRE);
     struct lane *lane = lane_here(pool);
 
-    return pool->way == LANE_PLAIN && slot_own_state(lane->front[LANE_PLAIN]) != SLOT_IDLE &&
-           lane_uncover(lane, LANE_PLAIN);
+    /* A lane that covers something is one of a pool that has been made: until then there is no more than lanes. */
+    return lane->covered != 0 && pool->way == LANE_PLAIN &&
+           slot_own_state(lane->front[LANE_PLAIN]) != SLOT_IDLE && lane_uncover(lane, LANE_PLAIN);
 #else
     (void)pub;
     (void)size;
