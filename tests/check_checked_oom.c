@@ -231,7 +231,7 @@ END_TEST
 /* A main loop that marks and rewinds, opens scopes, grows a text, resets, for ever. */
 START_TEST(what_checks_need_is_bounded)
 {
-    size_t warm = 0, loops = times(20000, 3000);
+    size_t warm = 0, loops = times(20000, 12000); /* some thousand blocks are kept back before any are used again */
     struct bp_arena_config c = BP_ARENA_CONFIG_INIT;
     bp_mark outer;
     bp_arena *a;
@@ -244,7 +244,7 @@ START_TEST(what_checks_need_is_bounded)
     text = bp_arena_alloc(a, 1);
     failing_malloc_plan(0, false);
     for (size_t i = 0; i < loops; i++) {
-        if (i == loops / 4)
+        if (i == loops / 2)
             warm = failing_malloc_calls() + faulty_stats(run.f).acquires;
         switch (_i / 2) {
         case 0: {
