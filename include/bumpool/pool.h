@@ -24,8 +24,8 @@
  * that there bp_pool_destroy says EBUSY. Threads that waited are in the parent alone; an async waiter stays
  * queued in both. A pool's reaper, eventfd and timerfd: see there. fork itself waits for pool calls of other
  * threads that hold a pool's lock, which is never for long. _Fork and vfork give none of this. Locks of a
- * backing are its own: of the stock ones `buffer` has one, which another thread may have held in that very
- * moment, so that the child should mint no arena over it. Do not fork inside an op of a backing.
+ * backing are its own: of the stock ones `buffer` and `faulty` have one, which another thread may have held in
+ * that very moment, so that the child should mint no arena over them. Do not fork inside an op of a backing.
  *
  * A process whose kernel comes to refuse membarrier(2) after its first pool was made (a seccomp filter set
  * late) can no longer take idle arenas out of the lanes of threads that are not at work in the pool: waiters,
