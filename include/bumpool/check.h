@@ -16,7 +16,8 @@
  *
  * What is found goes to the misuse handler (misuse.h). Under AddressSanitizer and Valgrind the tool itself
  * reports, at the very access, what reads or writes where nothing is allocated; bumpool tells the
- * tool what is, and adds where the block nearest to the address was allocated; Valgrind knows where it was dropped.
+ * tool what is, and adds where the block nearest to the address was allocated; Valgrind knows where it was
+ * dropped, too.
  *
  * A checked arena uses more memory, malloc among it; over a backing that has no more, allocations can fail
  * that would not otherwise. doc/checked.md has a table of what is caught where.
